@@ -1,0 +1,17 @@
+//! Pointsman runs database migrations, cutovers and rollbacks from Discord, behind role sign-off.
+//!
+//! The crate is laid out in rooms, a pure domain in a thin shell; `ARCHITECTURE.md` is the map.
+//! A room imports only the rooms that its charter allows, and a test reads the imports.
+
+pub mod actions;
+pub mod catalog;
+pub mod clock;
+pub mod discord;
+pub mod domain;
+pub mod engine;
+pub mod expression;
+pub mod render;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
+pub mod store;
+pub mod transfer;
