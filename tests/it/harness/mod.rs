@@ -1,0 +1,3 @@
+//! What the tests share. Every test has databases and directories of its own.
+
+pub(crate) mod postgres;

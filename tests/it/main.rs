@@ -1,0 +1,4 @@
+//! The integration tests: one binary, behaviour through the front door.
+//! They need the PostgreSQL server that `bin/test` starts.
+
+mod harness;
