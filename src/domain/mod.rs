@@ -1,7 +1,26 @@
-//! Vocabulary and rules: no async, no I/O, no clock, no logging.
+//! Vocabulary and rules: ids, definitions, plans, sign-off, and the aggregate *run*.
 //!
-//! Imports: `std`, `serde`, `serde_json` (values), `schemars` (definition schemas), `sha2`/`hex`
-//! (digests), `indexmap` (ordered maps), `regex` (parameter patterns), `thiserror`, `chrono`.
+//! No async, no I/O, no clock, no logging: time, ids and chance arrive as data, and every decision
+//! here can be tested without a runtime. Imports: `std`, `serde`, `serde_json` (values), `schemars`
+//! (schemas of the definitions), `sha2`/`hex` (digests), `indexmap` (ordered maps), `regex`
+//! (parameter patterns), `thiserror`, `chrono`.
+
+pub mod command;
+mod digest;
+mod duration;
+mod ids;
+mod plan;
+pub mod run;
+pub mod runbook;
+pub mod sign_off;
+
+pub use digest::{Digest, canonical_json};
+pub use duration::{Duration, Offset};
+pub use ids::{
+    ActionName, ChannelId, GuildId, InvalidName, MessageId, MessageRef, ParameterName, Person, PhaseName, RoleId, RoleName,
+    RollbackName, RunId, RunbookName, StepName, TargetName, UserId,
+};
+pub use plan::{Interruption, PinnedFile, Plan, StepKind, StepTraits, TargetIdentity};
 
 /// An instant, always UTC.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;
