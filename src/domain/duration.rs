@@ -134,7 +134,7 @@ impl fmt::Display for Duration {
 }
 
 /// An instant relative to the cutover instant T-0: `T-30m`, `T-0`, `T+10m`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String", extend("pattern" = "^T[+-]([0-9]+(d|h|m|s))+$|^T[+-]?0$|^T$", "examples" = ["T-30m", "T-0", "T+10m"]))]
 pub struct Offset(i64);

@@ -455,9 +455,9 @@ pub struct Step {
     /// How long it usually takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Duration>,
-    /// How long one attempt may take before it is cancelled.
-    #[serde(default = "default_timeout")]
-    pub timeout: Duration,
+    /// How long one attempt may take before it is cancelled: 10 min when absent, a day where people are waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
     /// How often a failed attempt is made again.
     #[serde(default)]
     pub retry: Retry,
@@ -479,9 +479,11 @@ impl Step {
     }
 }
 
-fn default_timeout() -> Duration {
-    Duration::from_minutes(10)
-}
+/// The time-out of an attempt when the step names none.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_minutes(10);
+
+/// The time-out of a step that waits for people when the step names none.
+pub const TIMEOUT_HUMAN_DEFAULT: Duration = Duration::from_minutes(24 * 60);
 
 /// What a step overrides about an interruption. Only towards what the author knows to be safe:
 /// `repeat` says that doing it twice is harmless.

@@ -1,0 +1,307 @@
+//! Deciding: what follows from an input. May refuse, never acts.
+
+use super::advance::{Draft, advance, stop};
+use super::event::{Answer, End, Event, FailureKind, Finding, ListRef, QuestionKind, Reading};
+use super::gate::{self, Recheck};
+use super::input::{Input, Outcome};
+use super::message::{MessageKey, MessageKind};
+use super::rejection::Rejection;
+use super::rollback;
+use super::state::{RollbackStage, State, StepStatus, confirmation};
+use super::step;
+use crate::domain::{Person, StepKind, StepName, Timestamp};
+
+/// The events that follow from `input` at `now`, everything that comes next by itself included. Empty if
+/// nothing changes: an observation that says nothing new, an outcome of an attempt that is over.
+///
+/// # Errors
+/// A [`Rejection`] if a person asked for something that is not allowed now; nothing changes then.
+pub fn decide(state: &State, now: Timestamp, input: Input) -> Result<Vec<Event>, Rejection> {
+    let mut draft = Draft::new(state, now);
+    apply(&mut draft, input)?;
+    advance(&mut draft);
+    Ok(draft.events)
+}
+
+fn apply(draft: &mut Draft, input: Input) -> Result<(), Rejection> {
+    match input {
+        Input::Tick => {}
+        Input::Rebooted => reboot(draft),
+        Input::ThreadOpened(thread) => {
+            if draft.state.thread != Some(thread) {
+                draft.push(Event::ThreadOpened { thread });
+            }
+        }
+        Input::MessagePosted(key, message) => {
+            if owes(&draft.state, &key) {
+                draft.push(Event::MessagePosted { key, message });
+            }
+        }
+        Input::MessageLost(key) => message_lost(draft, key),
+        Input::VotesRead { gate, card, votes } => gate::votes_read(draft, &gate, card, &votes),
+        Input::VoteRemoved { gate, card, user, vote } => gate::vote_removed(draft, &gate, card, user, vote),
+        Input::StrayVote { gate, card, vote } if draft.state.end.is_none() => gate::stray_vote(draft, &gate, card, &vote),
+        Input::StrayVote { .. } => {}
+        Input::GateMeasured { gate, card, readings } => gate::measured(draft, &gate, card, readings),
+        Input::GateRechecked { gate, card, votes, readings, targets_changed } => {
+            gate::recheck(draft, &gate, card, Recheck { votes, readings, targets_changed });
+        }
+        Input::BreakGlass { by, reason, other_holders } => {
+            let reason = at_work(&draft.state).and(given(reason))?;
+            gate::break_glass(draft, by, reason, other_holders)?;
+        }
+        Input::WhenEvaluated(step, result) => when_evaluated(draft, step, result),
+        Input::ChildStarted(step, attempt, group) => {
+            let under_way = draft.state.steps.get(&step).is_some_and(|s| s.is_under_way() && s.attempts == attempt);
+            if under_way && draft.state.end.is_none() {
+                draft.push(Event::ChildStarted { step, attempt, group });
+            }
+        }
+        Input::StepFinished(step, attempt, outcome) => step::finish(draft, &step, attempt, outcome),
+        Input::StepProbed(step, attempt, finding) => probed(draft, step, attempt, finding),
+        Input::StepChecked { step, attempt, result, checks } => checked(draft, &step, attempt, result, checks),
+        Input::TickItem { list, item, ticked, by } => tick_item(draft, list, item, ticked, by)?,
+        Input::Confirm { step, yes, by } => confirm(draft, &step, yes, &by)?,
+        Input::Answer { question, answer, reason, by } => answered(draft, question, answer, reason, by)?,
+        Input::Pause { by, reason } => pause(draft, by, reason)?,
+        Input::Resume { by } => resume(draft, by)?,
+        Input::Abort { by, reason } => abort(draft, by, reason)?,
+        Input::Close { by, reason } => close(draft, by, reason)?,
+        Input::Rollback { rollback, by, reason } => {
+            at_work(&draft.state)?;
+            rollback::request(draft, rollback, by, given(reason)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn at_work(state: &State) -> Result<(), Rejection> {
+    match &state.end {
+        Some(ending) => Err(Rejection::AlreadyEnded { end: ending.end }),
+        None => Ok(()),
+    }
+}
+
+fn given(reason: String) -> Result<String, Rejection> {
+    if reason.trim().is_empty() { Err(Rejection::ReasonMissing) } else { Ok(reason) }
+}
+
+fn owes(state: &State, key: &MessageKey) -> bool {
+    state.owed.iter().any(|owed| owed.key == *key && owed.posted.is_none())
+}
+
+fn message_lost(draft: &mut Draft, key: MessageKey) {
+    let Some(owed) = draft.state.owed.iter().find(|owed| owed.key == key && owed.posted.is_some()) else { return };
+    if !owed.kind.is_live() {
+        // What was said once and then deleted by somebody is not said again.
+        return;
+    }
+    match owed.kind.clone() {
+        MessageKind::GateCard { gate, card } => gate::card_lost(draft, &gate, card),
+        MessageKind::PlanCard
+        | MessageKind::Progress
+        | MessageKind::Question { .. }
+        | MessageKind::Confirm { .. }
+        | MessageKind::Checklist { .. }
+        | MessageKind::Afterwards
+        | MessageKind::Note(_)
+        | MessageKind::Summary => draft.push(Event::MessageLost { key }),
+    }
+}
+
+/// The bot starts and finds attempts that nobody performs any more.
+fn reboot(draft: &mut Draft) {
+    if draft.state.end.is_some() {
+        return;
+    }
+    draft.push(Event::Rebooted);
+    let cut_off: Vec<(StepName, u32)> = draft
+        .state
+        .steps
+        .iter()
+        .filter(|(name, _)| draft.state.kind(name) == StepKind::Action)
+        .filter_map(|(name, step)| match &step.status {
+            StepStatus::Running(attempt) => Some((name.clone(), attempt.number)),
+            StepStatus::Pending
+            | StepStatus::Waiting { .. }
+            | StepStatus::Interrupted { .. }
+            | StepStatus::Asserted { .. }
+            | StepStatus::Succeeded
+            | StepStatus::Failed(_)
+            | StepStatus::Skipped => None,
+        })
+        .collect();
+    for (name, attempt) in cut_off {
+        step::interrupt(draft, &name, attempt, "the bot was restarted while it was under way".to_owned());
+    }
+}
+
+fn when_evaluated(draft: &mut Draft, step: StepName, result: Result<bool, String>) {
+    let waiting = draft.state.steps.get(&step).is_some_and(|s| s.status == StepStatus::Pending && s.when.is_none());
+    if !waiting || draft.state.end.is_some() {
+        return;
+    }
+    match result {
+        Ok(holds) => draft.push(Event::WhenEvaluated { step, holds }),
+        Err(why) => step::fail(draft, &step, FailureKind::Failed, &format!("its `when` cannot be evaluated: {why}")),
+    }
+}
+
+fn probed(draft: &mut Draft, step: StepName, attempt: u32, finding: Finding) {
+    let interrupted = draft
+        .state
+        .steps
+        .get(&step)
+        .is_some_and(|s| matches!(s.status, StepStatus::Interrupted { attempt: a, .. } if a == attempt));
+    if interrupted {
+        draft.push(Event::StepProbed { step, attempt, finding });
+    }
+}
+
+fn checked(draft: &mut Draft, step: &StepName, attempt: u32, result: serde_json::Value, checks: Vec<Reading>) {
+    let Some(StepStatus::Asserted { attempt: asserted, by, .. }) = draft.state.steps.get(step).map(|s| s.status.clone()) else {
+        return;
+    };
+    if asserted != attempt {
+        return;
+    }
+    match checks.iter().find(|check| !check.is_green()) {
+        None => draft.push(Event::StepSucceeded {
+            step: step.clone(),
+            attempt,
+            result,
+            simulated: false,
+            checks,
+            output: None,
+            asserted_by: by,
+        }),
+        Some(red) => {
+            let message = format!("it is said to have happened, but a check is not green: {}", red.says);
+            let failure = super::event::Failure { kind: FailureKind::CheckFailed, message, retryable: false };
+            step::finish(draft, step, attempt, Outcome::Failed { failure, checks, output: None });
+        }
+    }
+}
+
+fn tick_item(draft: &mut Draft, list: ListRef, item: usize, ticked: bool, by: Person) -> Result<(), Rejection> {
+    at_work(&draft.state)?;
+    let open = match &list {
+        ListRef::Afterwards => draft.state.closing.is_some_and(|closing| closing.end == End::Succeeded),
+        ListRef::Step(step) => matches!(draft.state.steps.get(step).map(|s| &s.status), Some(StepStatus::Running(_))),
+    };
+    let items = draft.state.list_items(&list);
+    let Some(definition) = items.get(item).filter(|_| open) else { return Err(Rejection::NotWaiting) };
+    if !by.holds_any([&definition.owner]) {
+        return Err(Rejection::RoleMissing { what: "ticking this item", roles: vec![definition.owner.clone()] });
+    }
+    let now_ticked = draft.state.ticked.get(&list).is_some_and(|items| items.contains_key(&item));
+    if now_ticked != ticked {
+        draft.push(Event::ItemTicked { list, item, ticked, by });
+    }
+    Ok(())
+}
+
+fn confirm(draft: &mut Draft, step: &StepName, yes: bool, by: &Person) -> Result<(), Rejection> {
+    at_work(&draft.state)?;
+    let waiting = matches!(draft.state.steps.get(step).map(|s| &s.status), Some(StepStatus::Running(_)));
+    let asked = draft.state.runbook().step(step).and_then(confirmation).filter(|_| waiting);
+    let Some(asked) = asked else { return Err(Rejection::NotWaiting) };
+    if !by.holds_any([&asked.owner]) {
+        return Err(Rejection::RoleMissing { what: "answering this", roles: vec![asked.owner] });
+    }
+    if yes {
+        step::succeed(draft, step, serde_json::json!({ "confirmed_by": by.name }));
+    } else {
+        step::fail(draft, step, FailureKind::Declined, &format!("{} answered no: {}", by.name, asked.question));
+    }
+    Ok(())
+}
+
+fn answered(draft: &mut Draft, id: u32, answer: Answer, reason: String, by: Person) -> Result<(), Rejection> {
+    at_work(&draft.state)?;
+    let question = draft.state.question.clone().filter(|question| question.id == id).ok_or(Rejection::QuestionGone)?;
+    let fits = match (&question.kind, answer) {
+        (QuestionKind::UnknownOutcome { .. }, Answer::Happened | Answer::DidNotHappen | Answer::Stop)
+        | (QuestionKind::Late { .. }, Answer::Proceed | Answer::Stop)
+        | (QuestionKind::StepFailed { .. }, Answer::Retry | Answer::Stop) => true,
+        (QuestionKind::UnknownOutcome { .. }, Answer::Proceed | Answer::Retry)
+        | (QuestionKind::Late { .. }, Answer::Happened | Answer::DidNotHappen | Answer::Retry)
+        | (QuestionKind::StepFailed { .. }, Answer::Happened | Answer::DidNotHappen | Answer::Proceed) => false,
+    };
+    if !fits {
+        return Err(Rejection::WrongAnswer);
+    }
+    if !by.holds_any(&question.answerers) {
+        return Err(Rejection::RoleMissing { what: "answering this", roles: question.answerers.into_iter().collect() });
+    }
+    let settles_a_fact = matches!(question.kind, QuestionKind::UnknownOutcome { .. });
+    if settles_a_fact && by.id == draft.state.started.requester.id {
+        return Err(Rejection::Requester { what: "settle whether it happened" });
+    }
+    let reason = given(reason)?;
+    let of_rollback = draft.state.rollback.is_some();
+    draft.push(Event::Answered { question: id, answer, by, reason });
+    if answer == Answer::Stop {
+        if of_rollback { rollback::give_up(draft) } else { stop_forward(draft, &question.kind) }
+    }
+    Ok(())
+}
+
+/// Carries out `Stop`: a step of unknown outcome is first cancelled for good, so that nothing of it is left.
+fn stop_forward(draft: &mut Draft, kind: &QuestionKind) {
+    if let QuestionKind::UnknownOutcome { step, .. } = kind {
+        step::fail(draft, step, FailureKind::Cancelled, "its outcome stays unknown: the run was stopped");
+    }
+    stop(draft, End::Failed);
+}
+
+fn pause(draft: &mut Draft, by: Person, reason: String) -> Result<(), Rejection> {
+    at_work(&draft.state)?;
+    forward_only(&draft.state)?;
+    if draft.state.pause.is_some() {
+        return Err(Rejection::AlreadyPaused);
+    }
+    draft.push(Event::Paused { by: Some(by), reason: given(reason)? });
+    Ok(())
+}
+
+/// Pausing and aborting are for the way forward.
+fn forward_only(state: &State) -> Result<(), Rejection> {
+    if state.rollback.as_ref().is_some_and(|rollback| rollback.stage != RollbackStage::AwaitingGate) {
+        return Err(Rejection::RollbackUnderWay);
+    }
+    if state.closing.is_some() {
+        return Err(Rejection::AlreadyClosing);
+    }
+    if state.abort.is_some() {
+        return Err(Rejection::AlreadyAborting);
+    }
+    Ok(())
+}
+
+fn resume(draft: &mut Draft, by: Person) -> Result<(), Rejection> {
+    at_work(&draft.state)?;
+    let paused = draft.state.pause.is_some();
+    if paused {
+        draft.push(Event::Unpaused { by });
+    }
+    let reopened = draft.state.rollback.is_none() && draft.state.closing.is_none() && gate::reopen(draft);
+    if paused || reopened { Ok(()) } else { Err(Rejection::NotPaused) }
+}
+
+fn abort(draft: &mut Draft, by: Person, reason: String) -> Result<(), Rejection> {
+    at_work(&draft.state)?;
+    forward_only(&draft.state)?;
+    draft.push(Event::AbortRequested { by, reason: given(reason)? });
+    Ok(())
+}
+
+fn close(draft: &mut Draft, by: Person, reason: String) -> Result<(), Rejection> {
+    at_work(&draft.state)?;
+    if draft.state.rollback.is_some() {
+        return Err(Rejection::RollbackUnderWay);
+    }
+    let Some(closing) = draft.state.closing else { return Err(Rejection::NotClosing) };
+    draft.push(Event::Ended { end: closing.end, by: Some(by), reason: Some(given(reason)?) });
+    Ok(())
+}

@@ -1,0 +1,396 @@
+//! The fold: one event at a time, live and on resume alike. It believes what was journalled and decides nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::event::{Answer, End, Event, GateRef, GateRefusal, ListRef, Question, QuestionKind, Started};
+use super::message::{MessageKey, MessageKind, Owed, Place};
+use super::state::{
+    Armed, Attempt, Closing, Ending, Gate, Pause, RollbackStage, RollbackState, Stamp, Standing, State, StepState, StepStatus,
+};
+use crate::domain::{MessageRef, RollbackName, StepKind, StepName, Timestamp};
+
+/// The journal holds something that cannot have happened: this run is set aside and shown as stuck.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event {seq} of the run cannot follow the events before it: {what}")]
+pub struct CorruptJournal {
+    /// The event's number in its stream.
+    pub seq: u64,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// The state after a run's first event.
+///
+/// # Errors
+/// [`CorruptJournal`] if it is not [`Event::Started`].
+pub fn begin(at: Timestamp, event: &Event) -> Result<State, CorruptJournal> {
+    let Event::Started(started) = event else {
+        return Err(CorruptJournal { seq: 1, what: "a run begins with `started`".to_owned() });
+    };
+    let steps = started.plan.runbook.all_steps().map(|step| (step.step.clone(), StepState::pending())).collect();
+    Ok(State {
+        started: Arc::new(Started::clone(started)),
+        started_at: at,
+        thread: None,
+        owed: vec![live("plan", MessageKind::PlanCard, Place::Channel), live("progress", MessageKind::Progress, Place::Thread)],
+        steps,
+        gates: BTreeMap::new(),
+        armed: BTreeMap::new(),
+        excused: BTreeSet::new(),
+        question: None,
+        questions_asked: 0,
+        pause: None,
+        abort: None,
+        rollback: None,
+        rolled_back: Vec::new(),
+        effects_began_at: None,
+        ticked: BTreeMap::new(),
+        acted: BTreeSet::new(),
+        rehearsal_red: false,
+        closing: None,
+        end: None,
+        seq: 1,
+        changed_at: at,
+    })
+}
+
+/// The state after one more event.
+///
+/// # Errors
+/// [`CorruptJournal`] if the event cannot follow: an unknown step or gate, a second start, anything but
+/// messages after the end.
+pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, CorruptJournal> {
+    let stamp = Stamp { seq: state.seq + 1, at };
+    let corrupt = |what: &str| CorruptJournal { seq: stamp.seq, what: what.to_owned() };
+    if state.end.is_some() && !is_about_messages(event) {
+        return Err(corrupt("the run has ended"));
+    }
+    if let Some(note) = stamp.note(event) {
+        state.owed.push(note);
+    }
+    match event {
+        Event::Started(_) => return Err(corrupt("a run starts once")),
+        Event::Rebooted => {}
+        Event::ThreadOpened { thread } => state.thread = Some(*thread),
+        Event::MessagePosted { key, message } => {
+            posted(&mut state, key, Some(*message)).ok_or_else(|| corrupt("nobody owed this message"))?
+        }
+        Event::MessageLost { key } => posted(&mut state, key, None).ok_or_else(|| corrupt("nobody owed this message"))?,
+        Event::GateOpened { .. }
+        | Event::CriteriaMeasured { .. }
+        | Event::SignOffGranted { .. }
+        | Event::SignOffWithdrawn { .. }
+        | Event::VoteRefused { .. }
+        | Event::RefusedVoteRemoved { .. }
+        | Event::GateWarned { .. }
+        | Event::GateCardLost { .. }
+        | Event::QuorumReached { .. }
+        | Event::ClearanceFailed { .. }
+        | Event::GateRefused { .. }
+        | Event::GlassBroken { .. }
+        | Event::GateCleared { .. }
+        | Event::RollbackArmed { .. } => fold_gate(&mut state, stamp, event).ok_or_else(|| corrupt("no such gate was opened"))?,
+        Event::WhenEvaluated { .. }
+        | Event::StepStarted { .. }
+        | Event::ChildStarted { .. }
+        | Event::StepSucceeded { .. }
+        | Event::StepFailed { .. }
+        | Event::StepInterrupted { .. }
+        | Event::StepProbed { .. }
+        | Event::StepSkipped { .. } => {
+            fold_step(&mut state, stamp, event).ok_or_else(|| corrupt("the runbook has no such step"))?
+        }
+        Event::ItemTicked { list, item, ticked, by } => {
+            let items = state.ticked.entry(list.clone()).or_default();
+            if *ticked {
+                items.insert(*item, by.clone());
+            } else {
+                items.remove(item);
+            }
+        }
+        Event::Asked(question) => {
+            state.owed.push(live(&format!("question/{}", question.id), MessageKind::Question { id: question.id }, Place::Thread));
+            state.questions_asked = question.id;
+            state.question = Some(question.clone());
+        }
+        Event::Answered { question, answer, by, .. } => {
+            let open =
+                state.question.take().filter(|open| open.id == *question).ok_or_else(|| corrupt("no such question was open"))?;
+            state.acted.insert(by.id);
+            fold_answer(&mut state, &open, *answer, by);
+        }
+        Event::Paused { by, reason } => {
+            state.acted.extend(by.as_ref().map(|person| person.id));
+            state.pause = Some(Pause { by: by.clone(), reason: reason.clone(), since: at });
+        }
+        Event::Unpaused { by } => {
+            state.acted.insert(by.id);
+            state.pause = None;
+        }
+        Event::AbortRequested { by, reason } => {
+            state.question = None;
+            state.abort = Some(Pause { by: Some(by.clone()), reason: reason.clone(), since: at });
+        }
+        Event::RollbackRequested { .. } | Event::RollbackStarted { .. } | Event::RollbackFinished { .. } => {
+            fold_rollback(&mut state, stamp, event).ok_or_else(|| corrupt("the runbook has no such rollback"))?;
+        }
+        Event::ClosingBegan { end, until } => {
+            state.closing = Some(Closing { end: *end, until: *until });
+            state.pause = None;
+            if *end == End::Succeeded && !state.runbook().afterwards.is_empty() {
+                state.owed.push(live("afterwards", MessageKind::Afterwards, Place::Thread));
+            }
+        }
+        Event::Ended { end, by, reason } => {
+            state.end = Some(Ending { end: *end, at, by: by.clone(), reason: reason.clone() });
+            state.owed.push(live("summary", MessageKind::Summary, Place::Thread));
+        }
+    }
+    state.seq = stamp.seq;
+    state.changed_at = at;
+    Ok(state)
+}
+
+fn is_about_messages(event: &Event) -> bool {
+    matches!(event, Event::MessagePosted { .. } | Event::MessageLost { .. } | Event::ThreadOpened { .. })
+}
+
+fn live(key: &str, kind: MessageKind, place: Place) -> Owed {
+    Owed { key: MessageKey::new(key), kind, place, generation: 0, posted: None }
+}
+
+fn posted(state: &mut State, key: &MessageKey, message: Option<MessageRef>) -> Option<()> {
+    let owed = state.owed.iter_mut().find(|owed| owed.key == *key)?;
+    if message.is_none() {
+        owed.generation += 1;
+    }
+    owed.posted = message;
+    Some(())
+}
+
+/// `None` if the event is about a gate that was never opened.
+fn fold_gate(state: &mut State, stamp: Stamp, event: &Event) -> Option<()> {
+    match event {
+        Event::GateOpened { gate, card, requester, expires_at } => {
+            let opened = Gate {
+                card: *card,
+                requester: *requester,
+                opened_at: stamp.at,
+                expires_at: *expires_at,
+                readings: None,
+                signers: BTreeMap::new(),
+                refused: BTreeMap::new(),
+                warned: 0,
+                glass: None,
+                standing: Standing::Open,
+            };
+            state.gates.insert(gate.clone(), opened);
+        }
+        Event::CriteriaMeasured { gate, card, readings } => {
+            let dry_run = state.is_dry_run();
+            let opened = state.gates.get_mut(gate)?;
+            let first = opened.readings.replace(readings.clone()).is_none();
+            state.rehearsal_red |= dry_run && readings.iter().any(super::event::Reading::is_red);
+            if first {
+                let kind = MessageKind::GateCard { gate: gate.clone(), card: *card };
+                state.owed.push(live(&gate_key(gate, *card), kind, Place::Thread));
+            }
+        }
+        Event::SignOffGranted { gate, voter, .. } => {
+            state.gates.get_mut(gate)?.signers.insert(voter.id, voter.clone());
+        }
+        Event::SignOffWithdrawn { gate, voter, .. } => {
+            state.gates.get_mut(gate)?.signers.remove(&voter.id);
+        }
+        Event::VoteRefused { gate, card, voter, vote, why } => {
+            let opened = state.gates.get_mut(gate)?;
+            // A vote on an old card must not stand in the way of the same person's vote on the new one.
+            if opened.card == *card {
+                opened.refused.insert((voter.id, *vote), why.clone());
+            }
+        }
+        Event::RefusedVoteRemoved { gate, user, .. } => {
+            state.gates.get_mut(gate)?.refused.retain(|(voter, _), _| voter != user);
+        }
+        Event::GateWarned { gate, percent, .. } => state.gates.get_mut(gate)?.warned = *percent,
+        Event::GateCardLost { gate, .. } => state.gates.get_mut(gate)?.signers.clear(),
+        Event::QuorumReached { gate, .. } => state.gates.get_mut(gate)?.standing = Standing::Clearing,
+        Event::ClearanceFailed { gate, .. } => state.gates.get_mut(gate)?.standing = Standing::Open,
+        Event::GateRefused { gate, why, .. } => {
+            state.gates.get_mut(gate)?.standing = Standing::Refused(GateRefusal::clone(why));
+            if matches!(gate, GateRef::Rollback(_)) {
+                state.rollback = None;
+            }
+        }
+        Event::GlassBroken { gate, by, .. } => state.gates.get_mut(gate)?.glass = Some(by.clone()),
+        Event::GateCleared { gate, clearance, .. } => {
+            state.gates.get_mut(gate)?.standing = Standing::Cleared { at: stamp.at, clearance: clearance.clone() };
+        }
+        Event::RollbackArmed { rollback, digest, signers } => {
+            state.armed.insert(rollback.clone(), Armed { digest: *digest, signers: signers.clone(), at: stamp.at });
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// The key of a gate's card.
+pub(super) fn gate_key(gate: &GateRef, card: u32) -> String {
+    match gate {
+        GateRef::Phase(phase) => format!("gate/{phase}/{card}"),
+        GateRef::Rollback(rollback) => format!("gate/rollback/{rollback}/{card}"),
+    }
+}
+
+/// `None` if the event is about a step that the runbook does not have.
+fn fold_step(state: &mut State, stamp: Stamp, event: &Event) -> Option<()> {
+    match event {
+        Event::WhenEvaluated { step, holds } => state.steps.get_mut(step)?.when = Some(*holds),
+        Event::StepStarted { step, attempt, deadline, resumes } => {
+            let begun = state.steps.get_mut(step)?;
+            begun.attempts = *attempt;
+            begun.started_at.get_or_insert(stamp.at);
+            begun.status =
+                StepStatus::Running(Attempt { number: *attempt, since: stamp.at, deadline: *deadline, resumes: *resumes });
+            note_start(state, stamp, step);
+        }
+        Event::ChildStarted { step, group, .. } => state.steps.get_mut(step)?.group = Some(group.clone()),
+        Event::StepSucceeded { step, result, simulated, checks, .. } => {
+            let done = state.steps.get_mut(step)?;
+            done.status = StepStatus::Succeeded;
+            done.finished_at = Some(stamp.at);
+            done.result = Some(result.clone());
+            done.simulated = *simulated;
+            done.checks.clone_from(checks);
+        }
+        Event::StepFailed { step, failure, checks, retry_at, .. } => {
+            let failed = state.steps.get_mut(step)?;
+            failed.failures += 1;
+            failed.checks.clone_from(checks);
+            failed.status = match retry_at {
+                Some(retry_at) => StepStatus::Waiting { retry_at: *retry_at },
+                None => StepStatus::Failed(failure.clone()),
+            };
+            if retry_at.is_none() {
+                failed.finished_at = Some(stamp.at);
+            }
+        }
+        Event::StepInterrupted { step, attempt, reason, next } => {
+            state.steps.get_mut(step)?.status =
+                StepStatus::Interrupted { attempt: *attempt, reason: reason.clone(), next: *next };
+        }
+        Event::StepProbed { step, attempt, finding } => fold_finding(state.steps.get_mut(step)?, *attempt, finding),
+        Event::StepSkipped { step } => {
+            let skipped = state.steps.get_mut(step)?;
+            skipped.status = StepStatus::Skipped;
+            skipped.finished_at = Some(stamp.at);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+fn fold_finding(step: &mut StepState, attempt: u32, finding: &super::event::Finding) {
+    use super::event::Finding;
+    use crate::domain::Interruption;
+    step.status = match finding {
+        Finding::Happened { result } => StepStatus::Asserted { attempt, by: None, result: result.clone() },
+        Finding::DidNotHappen => StepStatus::Interrupted {
+            attempt,
+            reason: "it was looked into and had not taken effect".to_owned(),
+            next: Interruption::Repeat,
+        },
+        Finding::Unclear { why } => StepStatus::Interrupted { attempt, reason: why.clone(), next: Interruption::Ask },
+    };
+}
+
+/// What a step's start means for the run: its first effect, and the messages through which people take part.
+fn note_start(state: &mut State, stamp: Stamp, step: &StepName) {
+    let traits = state.plan().traits(step);
+    let kind = traits.kind;
+    if traits.effect && !state.is_dry_run() && state.effects_began_at.is_none() {
+        state.effects_began_at = Some(stamp.at);
+    }
+    let attempt = state.step(step).attempts;
+    let message = match kind {
+        StepKind::Confirm => Some(("confirm", MessageKind::Confirm { step: step.clone() })),
+        StepKind::Checklist => Some(("checklist", MessageKind::Checklist { step: step.clone() })),
+        StepKind::Action | StepKind::Wait => None,
+    };
+    if let (Some((word, kind)), false) = (message, state.is_dry_run()) {
+        state.owed.push(live(&format!("{word}/{step}/{attempt}"), kind, Place::Thread));
+        state.ticked.remove(&ListRef::Step(step.clone()));
+    }
+}
+
+fn fold_answer(state: &mut State, question: &Question, answer: Answer, by: &crate::domain::Person) {
+    match (&question.kind, answer) {
+        (QuestionKind::UnknownOutcome { step, attempt, .. }, Answer::Happened) => {
+            if let Some(step) = state.steps.get_mut(step) {
+                let result = serde_json::Value::Null;
+                step.status = StepStatus::Asserted { attempt: *attempt, by: Some(by.clone()), result };
+            }
+        }
+        (
+            QuestionKind::UnknownOutcome { step, .. } | QuestionKind::StepFailed { step, .. },
+            Answer::DidNotHappen | Answer::Retry,
+        ) => {
+            if let Some(step) = state.steps.get_mut(step) {
+                step.status = StepStatus::Pending;
+                step.failures = 0;
+            }
+        }
+        (QuestionKind::StepFailed { step, .. }, Answer::Stop) if state.is_rollback_step(step) => state.rollback = None,
+        (QuestionKind::Late { phase, .. }, Answer::Proceed) => {
+            state.excused.insert(phase.clone());
+        }
+        // `Stop` is followed by the events that carry it out; the other pairs are refused by `decide`.
+        (_, Answer::Stop | Answer::Happened | Answer::DidNotHappen | Answer::Proceed | Answer::Retry) => {}
+    }
+}
+
+/// `None` if the runbook has no such rollback.
+fn fold_rollback(state: &mut State, stamp: Stamp, event: &Event) -> Option<()> {
+    match event {
+        Event::RollbackRequested { rollback, by, reason } => {
+            state.question = None;
+            state.rollback = Some(RollbackState {
+                name: rollback.clone(),
+                by: by.clone(),
+                reason: reason.clone(),
+                since: stamp.at,
+                stage: RollbackStage::AwaitingGate,
+            });
+        }
+        Event::RollbackStarted { rollback, by, reason, target_at } => {
+            reset_steps(state, rollback)?;
+            state.question = None;
+            state.pause = None;
+            let since = state.rollback.as_ref().map_or(stamp.at, |asked| asked.since);
+            let stage = RollbackStage::Running { target_at: *target_at };
+            state.rollback = Some(RollbackState { name: rollback.clone(), by: by.clone(), reason: reason.clone(), since, stage });
+            let number = state.owed.iter().filter(|owed| matches!(owed.kind, MessageKind::Progress)).count();
+            state.owed.push(live(&format!("progress/{number}"), MessageKind::Progress, Place::Thread));
+        }
+        Event::RollbackFinished { rollback, .. } => {
+            state.rollback = None;
+            state.rolled_back.push(rollback.clone());
+            if let Some(closing) = &mut state.closing {
+                closing.end = End::RolledBack;
+            }
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// A rollback that is started again begins with its first step.
+fn reset_steps(state: &mut State, rollback: &RollbackName) -> Option<()> {
+    let names: Vec<StepName> = state.rollback_definition(rollback)?.steps.iter().map(|step| step.step.clone()).collect();
+    for name in names {
+        let step = state.steps.get_mut(&name)?;
+        *step = StepState { attempts: step.attempts, group: step.group.take(), ..StepState::pending() };
+    }
+    Some(())
+}
