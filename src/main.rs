@@ -1,3 +1,12 @@
 //! The `pointsman` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    // Before anything else: the supervisor of a child process must have no runtime and no threads yet.
+    match args.next() {
+        Some(word) if word == "supervise" => pointsman::actions::process::supervise_main(args),
+        _ => ExitCode::SUCCESS,
+    }
+}

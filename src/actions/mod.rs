@@ -1,1 +1,7 @@
-//! (header follows with the room's first file)
+//! The registry of what a step can do; one file per action.
+//!
+//! [`process`] is how every child process of an action runs, [`redact`] what keeps secrets out of
+//! all that a child prints.
+
+pub mod process;
+pub mod redact;

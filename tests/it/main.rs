@@ -2,3 +2,4 @@
 //! They need the PostgreSQL server that `bin/test` starts.
 
 mod harness;
+mod process;
