@@ -1,1 +1,5 @@
-//! (header follows with the room's first file)
+//! Everything that lets Pointsman be tried and tested without Discord, GitHub or a cluster.
+//!
+//! [`estate`] is what the runbooks work on. Only `app` and the tests import this room.
+
+pub mod estate;
