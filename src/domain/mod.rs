@@ -24,3 +24,9 @@ pub use plan::{Interruption, PinnedFile, Plan, StepKind, StepTraits, TargetIdent
 
 /// An instant, always UTC.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;
+
+mod hash;
+mod stream;
+
+pub use hash::{Hash, InvalidHash};
+pub use stream::{InvalidStreamId, STREAM_ID_LENGTH_MAX, StreamId};

@@ -3,3 +3,4 @@
 
 mod harness;
 mod process;
+mod journal_contract;
