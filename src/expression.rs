@@ -1,1 +1,0 @@
-//! The template and expression language of the definitions.
