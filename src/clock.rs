@@ -35,10 +35,7 @@ pub async fn sleep(clock: &dyn Clock, duration: Duration) {
 /// The machine's own clock, for what must be measured in real time whatever the sandbox's speed is:
 /// leases, rate limits, tokens that a remote side times.
 #[must_use]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this module is the one place that reads the clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "this module is the one place that reads the clock")]
 pub fn wall_now() -> Timestamp {
     Utc::now()
 }
@@ -65,19 +62,13 @@ impl ScaledClock {
     /// The machine's clock, at its own speed.
     #[must_use]
     pub fn real() -> Self {
-        Self {
-            anchor: DateTime::UNIX_EPOCH,
-            speed: 1,
-        }
+        Self { anchor: DateTime::UNIX_EPOCH, speed: 1 }
     }
 
     /// A clock that agrees with the wall at `anchor` and runs `speed` times as fast (1 to [`SPEED_MAX`]).
     #[must_use]
     pub fn new(anchor: Timestamp, speed: u32) -> Self {
-        Self {
-            anchor,
-            speed: speed.clamp(1, SPEED_MAX),
-        }
+        Self { anchor, speed: speed.clamp(1, SPEED_MAX) }
     }
 
     /// How many times as fast as the wall this clock runs.
@@ -135,13 +126,7 @@ impl FakeClock {
     /// A clock that reads `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
-        Self {
-            inner: Arc::new(Mutex::new(FakeInner {
-                now,
-                sleepers: BTreeMap::new(),
-                next: 0,
-            })),
-        }
+        Self { inner: Arc::new(Mutex::new(FakeInner { now, sleepers: BTreeMap::new(), next: 0 })) }
     }
 
     /// Moves the time forward and wakes every sleeper whose deadline has come, in order.
@@ -155,9 +140,7 @@ impl FakeClock {
     pub fn set(&self, now: Timestamp) {
         let mut inner = self.lock();
         inner.now = now;
-        let later = inner
-            .sleepers
-            .split_off(&(now + TimeDelta::nanoseconds(1), 0));
+        let later = inner.sleepers.split_off(&(now + TimeDelta::nanoseconds(1), 0));
         for (_, sleeper) in std::mem::replace(&mut inner.sleepers, later) {
             // A sleeper that was dropped needs no waking.
             let _ = sleeper.send(());
@@ -173,9 +156,7 @@ impl FakeClock {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, FakeInner> {
-        self.inner
-            .lock()
-            .expect("no code panics while it holds the fake clock")
+        self.inner.lock().expect("no code panics while it holds the fake clock")
     }
 }
 
@@ -214,10 +195,7 @@ pub trait Ids: Send + Sync + 'static {
 pub struct RandomIds;
 
 impl Ids for RandomIds {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this module is the one source of chance"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this module is the one source of chance")]
     fn next(&self) -> u64 {
         rand::random()
     }

@@ -41,19 +41,11 @@ impl Redactor {
     /// When all forms together exceed what an automaton can hold (4 GiB of text).
     #[must_use]
     pub fn new(secrets: impl IntoIterator<Item = SecretString>) -> Self {
-        let secrets: Arc<[SecretString]> = secrets
-            .into_iter()
-            .filter(|secret| !secret.expose_secret().is_empty())
-            .collect();
-        let forms: BTreeSet<Vec<u8>> = secrets
-            .iter()
-            .flat_map(|secret| forms(secret.expose_secret()))
-            .collect();
+        let secrets: Arc<[SecretString]> = secrets.into_iter().filter(|secret| !secret.expose_secret().is_empty()).collect();
+        let forms: BTreeSet<Vec<u8>> = secrets.iter().flat_map(|secret| forms(secret.expose_secret())).collect();
         let automaton = (!forms.is_empty()).then(|| {
             // Never the DFA: its size is a product that a few long secrets make huge.
-            let built = AhoCorasick::builder()
-                .kind(Some(AhoCorasickKind::ContiguousNFA))
-                .build(forms);
+            let built = AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(forms);
             Arc::new(built.expect("secrets from settings are far below the automaton's limit"))
         });
         Self { automaton, secrets }
@@ -63,11 +55,7 @@ impl Redactor {
     #[must_use]
     pub fn with(&self, more: impl IntoIterator<Item = SecretString>) -> Self {
         let more: Vec<SecretString> = more.into_iter().collect();
-        if more.is_empty() {
-            self.clone()
-        } else {
-            Self::new(self.secrets.iter().cloned().chain(more))
-        }
+        if more.is_empty() { self.clone() } else { Self::new(self.secrets.iter().cloned().chain(more)) }
     }
 
     /// Masks a text that is there as a whole.
@@ -89,11 +77,7 @@ impl Redactor {
     /// Masks a text that comes in pieces.
     #[must_use]
     pub fn stream(&self) -> RedactorStream {
-        RedactorStream {
-            automaton: self.automaton.clone(),
-            held: Vec::new(),
-            covered: 0,
-        }
+        RedactorStream { automaton: self.automaton.clone(), held: Vec::new(), covered: 0 }
     }
 }
 
@@ -148,10 +132,7 @@ impl RedactorStream {
         let Some(automaton) = &self.automaton else {
             return Vec::new();
         };
-        let mut places: Vec<_> = automaton
-            .find_overlapping_iter(&self.held)
-            .map(|found| found.range())
-            .collect();
+        let mut places: Vec<_> = automaton.find_overlapping_iter(&self.held).map(|found| found.range()).collect();
         places.sort_by_key(|place| (place.start, place.end));
         places
     }
@@ -166,13 +147,7 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
         let percent: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
         let json = serde_json::Value::String(value.clone()).to_string();
         let json = json.trim_matches('"').to_owned();
-        let mut encoded = vec![
-            percent.replace('+', "%20"),
-            percent.to_lowercase(),
-            percent,
-            json,
-            hex::encode(&value),
-        ];
+        let mut encoded = vec![percent.replace('+', "%20"), percent.to_lowercase(), percent, json, hex::encode(&value)];
         encoded.extend(base64_forms(value.as_bytes()));
         encoded.retain(|form| form.len() >= ENCODED_BYTES_MIN);
         forms.extend(encoded.into_iter().map(String::into_bytes));
@@ -189,10 +164,9 @@ fn password_in_url(secret: &str) -> Vec<String> {
     let Some(written) = url.password().filter(|password| !password.is_empty()) else {
         return Vec::new();
     };
-    let decoded =
-        url::form_urlencoded::parse(format!("p={}", written.replace('+', "%2B")).as_bytes())
-            .next()
-            .map(|(_, value)| value.into_owned());
+    let decoded = url::form_urlencoded::parse(format!("p={}", written.replace('+', "%2B")).as_bytes())
+        .next()
+        .map(|(_, value)| value.into_owned());
     std::iter::once(written.to_owned()).chain(decoded).collect()
 }
 
@@ -206,19 +180,11 @@ fn base64_forms(value: &[u8]) -> Vec<String> {
         // Characters with bits of the neighbours: the first `ceil(8 * before / 6)`, and the last when bits are left over.
         let first = (8 * before).div_ceil(6);
         let last = 8 * padded.len() / 6;
-        for text in [
-            STANDARD_NO_PAD.encode(&padded),
-            URL_SAFE_NO_PAD.encode(&padded),
-        ] {
+        for text in [STANDARD_NO_PAD.encode(&padded), URL_SAFE_NO_PAD.encode(&padded)] {
             forms.extend(text.get(first..last).map(str::to_owned));
         }
     }
-    forms.extend([
-        STANDARD.encode(value),
-        URL_SAFE.encode(value),
-        STANDARD_NO_PAD.encode(value),
-        URL_SAFE_NO_PAD.encode(value),
-    ]);
+    forms.extend([STANDARD.encode(value), URL_SAFE.encode(value), STANDARD_NO_PAD.encode(value), URL_SAFE_NO_PAD.encode(value)]);
     forms
 }
 
@@ -250,8 +216,7 @@ mod tests {
             let expected = "a [redacted] b [redacted] [redacted][redacted] hunter";
             let found = in_pieces(&redactor, text, size);
             assert!(
-                found == expected
-                    || found == expected.replace("[redacted][redacted]", "[redacted]"),
+                found == expected || found == expected.replace("[redacted][redacted]", "[redacted]"),
                 "pieces of {size}: {found}"
             );
         }
@@ -259,10 +224,7 @@ mod tests {
 
     #[test]
     fn overlapping_secrets_are_masked_as_a_whole() {
-        assert_eq!(
-            redactor(&["abcdef", "defghi"]).redact("xabcdefghiy"),
-            "x[redacted]y"
-        );
+        assert_eq!(redactor(&["abcdef", "defghi"]).redact("xabcdefghiy"), "x[redacted]y");
     }
 
     #[test]
@@ -276,11 +238,7 @@ mod tests {
             "s3cr%26t+pass%2fw%c3%b6rd".to_owned(),
             hex::encode("s3cr&t pass/wörd"),
         ] {
-            assert_eq!(
-                redactor.redact(&format!("<{text}>")),
-                "<[redacted]>",
-                "{text}"
-            );
+            assert_eq!(redactor.redact(&format!("<{text}>")), "<[redacted]>", "{text}");
         }
     }
 
@@ -298,19 +256,13 @@ mod tests {
     #[test]
     fn the_password_inside_a_url_is_a_secret_too() {
         let redactor = redactor(&["postgres://ace:p%40ss-word@db/ace"]);
-        assert_eq!(
-            redactor.redact("password=p@ss-word, p%40ss-word"),
-            "password=[redacted], [redacted]"
-        );
+        assert_eq!(redactor.redact("password=p@ss-word, p%40ss-word"), "password=[redacted], [redacted]");
         assert_eq!(redactor.redact("postgres://ace:p%40ss-word@db/ace"), MASK);
     }
 
     #[test]
     fn debug_output_names_no_secret() {
-        assert_eq!(
-            format!("{:?}", redactor(&["hunter2"])),
-            "Redactor(1 secrets)"
-        );
+        assert_eq!(format!("{:?}", redactor(&["hunter2"])), "Redactor(1 secrets)");
     }
 
     proptest! {

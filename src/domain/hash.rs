@@ -93,16 +93,9 @@ mod tests {
         assert_eq!(hash.to_string(), text);
         assert_eq!(hash.short(), "ba7816bf");
         assert_eq!(text.parse(), Ok(hash));
-        assert_eq!(
-            text.to_uppercase().parse(),
-            Ok(hash),
-            "a person may type it in capitals"
-        );
+        assert_eq!(text.to_uppercase().parse(), Ok(hash), "a person may type it in capitals");
         assert_eq!(serde_json::to_string(&hash).unwrap(), format!("\"{text}\""));
-        assert_eq!(
-            serde_json::from_str::<Hash>(&format!("\"{text}\"")).unwrap(),
-            hash
-        );
+        assert_eq!(serde_json::from_str::<Hash>(&format!("\"{text}\"")).unwrap(), hash);
     }
 
     #[test]

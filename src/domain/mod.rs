@@ -5,28 +5,28 @@
 //! (schemas of the definitions), `sha2`/`hex` (digests), `indexmap` (ordered maps), `regex`
 //! (parameter patterns), `thiserror`, `chrono`.
 
+mod action;
 pub mod command;
 mod digest;
 mod duration;
+mod hash;
 mod ids;
 mod plan;
 pub mod run;
 pub mod runbook;
 pub mod sign_off;
+mod stream;
 
+pub use action::{ActionSpec, Effect};
 pub use digest::{Digest, canonical_json};
 pub use duration::{Duration, Offset};
+pub use hash::{Hash, InvalidHash};
 pub use ids::{
     ActionName, ChannelId, GuildId, InvalidName, MessageId, MessageRef, ParameterName, Person, PhaseName, RoleId, RoleName,
     RollbackName, RunId, RunbookName, StepName, TargetName, UserId,
 };
 pub use plan::{Interruption, PinnedFile, Plan, StepKind, StepTraits, TargetIdentity};
+pub use stream::{InvalidStreamId, STREAM_ID_LENGTH_MAX, StreamId};
 
 /// An instant, always UTC.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;
-
-mod hash;
-mod stream;
-
-pub use hash::{Hash, InvalidHash};
-pub use stream::{InvalidStreamId, STREAM_ID_LENGTH_MAX, StreamId};

@@ -44,9 +44,7 @@ impl StreamId {
     /// The first segment, which says what kind of aggregate this is: `run` in `run/run-k3f9w2mx`.
     #[must_use]
     pub fn kind(&self) -> &str {
-        self.0
-            .split_once('/')
-            .map_or(self.0.as_str(), |(kind, _)| kind)
+        self.0.split_once('/').map_or(self.0.as_str(), |(kind, _)| kind)
     }
 
     /// What follows the kind: `run-k3f9w2mx` in `run/run-k3f9w2mx`; empty if the name has one segment.
@@ -58,10 +56,7 @@ impl StreamId {
 
 fn is_segment(segment: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    segment.bytes().next().is_some_and(plain)
-        && segment
-            .bytes()
-            .all(|byte| plain(byte) || matches!(byte, b'.' | b'_' | b'-'))
+    segment.bytes().next().is_some_and(plain) && segment.bytes().all(|byte| plain(byte) || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 impl FromStr for StreamId {
@@ -79,9 +74,7 @@ impl TryFrom<String> for StreamId {
         if text.len() <= STREAM_ID_LENGTH_MAX && text.split('/').all(is_segment) {
             return Ok(Self(text));
         }
-        Err(InvalidStreamId {
-            text: text.chars().take(STREAM_ID_LENGTH_MAX).collect(),
-        })
+        Err(InvalidStreamId { text: text.chars().take(STREAM_ID_LENGTH_MAX).collect() })
     }
 }
 
@@ -106,10 +99,7 @@ mod tests {
         let stream = StreamId::new("run", "run-k3f9w2mx").unwrap();
         assert_eq!(stream.as_str(), "run/run-k3f9w2mx");
         assert_eq!((stream.kind(), stream.name()), ("run", "run-k3f9w2mx"));
-        assert_eq!(
-            serde_json::to_string(&stream).unwrap(),
-            "\"run/run-k3f9w2mx\""
-        );
+        assert_eq!(serde_json::to_string(&stream).unwrap(), "\"run/run-k3f9w2mx\"");
         let single: StreamId = "directory".parse().unwrap();
         assert_eq!((single.kind(), single.name()), ("directory", ""));
     }
@@ -117,15 +107,9 @@ mod tests {
     #[test]
     fn what_could_be_mistaken_is_no_stream_name() {
         let long = format!("run/{}", "a".repeat(STREAM_ID_LENGTH_MAX));
-        for text in [
-            "", "run/", "/run", "run//a", "Run/a", "run/a b", "run/-a", "run/ä", "run/a\n",
-            "../run", &long,
-        ] {
+        for text in ["", "run/", "/run", "run//a", "Run/a", "run/a b", "run/-a", "run/ä", "run/a\n", "../run", &long] {
             assert!(text.parse::<StreamId>().is_err(), "{text:?}");
-            assert!(
-                serde_json::from_value::<StreamId>(text.into()).is_err(),
-                "{text:?}"
-            );
+            assert!(serde_json::from_value::<StreamId>(text.into()).is_err(), "{text:?}");
         }
     }
 }

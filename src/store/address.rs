@@ -29,9 +29,7 @@ impl Address {
                 let path = &text["sqlite:".len()..];
                 parse_sqlite(path.strip_prefix("//").unwrap_or(path))
             }
-            Some(other) => refuse(format!(
-                "`{other}:` is no database that pointsman knows; {HOW}"
-            )),
+            Some(other) => refuse(format!("`{other}:` is no database that pointsman knows; {HOW}")),
             None => parse_sqlite(text),
         }
     }
@@ -49,9 +47,7 @@ fn scheme(text: &str) -> Option<&str> {
 
 fn parse_sqlite(path: &str) -> Result<Address, StoreError> {
     if path.is_empty() || path == ":memory:" {
-        return refuse(format!(
-            "a journal needs a file that outlives the process; {HOW}"
-        ));
+        return refuse(format!("a journal needs a file that outlives the process; {HOW}"));
     }
     if path.contains(['?', '#', '\0']) {
         return refuse("a SQLite path takes no options: leave out `?` and what follows".to_owned());
@@ -61,9 +57,7 @@ fn parse_sqlite(path: &str) -> Result<Address, StoreError> {
 
 fn parse_postgres(text: &str) -> Result<Address, StoreError> {
     let Ok(url) = Url::parse(text) else {
-        return refuse(format!(
-            "it is no valid URL (are special characters in the password percent-encoded?); {HOW}"
-        ));
+        return refuse(format!("it is no valid URL (are special characters in the password percent-encoded?); {HOW}"));
     };
     if url.username().is_empty() {
         // The driver would log in as `anonymous`, or as whoever the process happens to be.
@@ -81,12 +75,7 @@ impl fmt::Display for Address {
             Self::Sqlite(path) => write!(formatter, "{}", path.display()),
             Self::Postgres(url) => {
                 // Put together from what may be shown: a query, too, can hold a password.
-                write!(
-                    formatter,
-                    "postgres://{}@{}",
-                    url.username(),
-                    url.host_str().unwrap_or("localhost")
-                )?;
+                write!(formatter, "postgres://{}@{}", url.username(), url.host_str().unwrap_or("localhost"))?;
                 if let Some(port) = url.port() {
                     write!(formatter, ":{port}")?;
                 }
@@ -114,10 +103,7 @@ mod tests {
 
     #[test]
     fn the_password_is_never_shown() {
-        let shown = Address::parse(
-            "postgres://ada:hunter2@db:5433/journal?password=hunter2&sslmode=require",
-        )
-        .unwrap();
+        let shown = Address::parse("postgres://ada:hunter2@db:5433/journal?password=hunter2&sslmode=require").unwrap();
         assert_eq!(shown.to_string(), "postgres://ada@db:5433/journal");
         for text in [
             "postgres://:hunter2@db/journal",
@@ -129,22 +115,13 @@ mod tests {
         ] {
             let error = Address::parse(text).err().expect(text).to_string();
             assert!(!error.contains("hunter2"), "{text}: {error}");
-            assert!(
-                error.contains("write `sqlite:"),
-                "it says how to write it: {error}"
-            );
+            assert!(error.contains("write `sqlite:"), "it says how to write it: {error}");
         }
     }
 
     #[test]
     fn a_journal_in_memory_or_with_options_is_refused() {
-        for text in [
-            "",
-            "sqlite:",
-            "sqlite::memory:",
-            ":memory:",
-            "sqlite:/a.db?mode=memory",
-        ] {
+        for text in ["", "sqlite:", "sqlite::memory:", ":memory:", "sqlite:/a.db?mode=memory"] {
             assert!(Address::parse(text).is_err(), "{text}");
         }
     }

@@ -123,9 +123,6 @@ mod tests {
             body: br#"{"by":"ada"}"#,
         };
         // Computed independently, with Python's hashlib over struct.pack(">Q", len(field)) + field.
-        assert_eq!(
-            link.hash().to_string(),
-            "b31a30083a2d11f0ca0370774e21cfb94d7e9c0b3de3caa17f253d96765144ca"
-        );
+        assert_eq!(link.hash().to_string(), "b31a30083a2d11f0ca0370774e21cfb94d7e9c0b3de3caa17f253d96765144ca");
     }
 }

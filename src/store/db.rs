@@ -63,9 +63,7 @@ pub(super) struct LeaseRow {
 ///
 /// A future dropped in the middle of `BEGIN` would leave a PostgreSQL connection inside a transaction and hand it
 /// out again (sqlx 0.9.0, issue 4393); one dropped in the middle of a commit would leave the caller in doubt.
-pub(super) async fn detached<T: Send + 'static>(
-    work: impl Future<Output = T> + Send + 'static,
-) -> T {
+pub(super) async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     match tokio::spawn(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
@@ -95,16 +93,8 @@ impl Tx {
     /// Reads the lease, and locks out every other write until the end of the transaction.
     pub(super) async fn lock_lease(&mut self) -> Result<LeaseRow, sqlx::Error> {
         match self {
-            Self::Sqlite(tx) => lease_row(
-                &sqlx::query(queries::sqlite::LOCK_LEASE)
-                    .fetch_one(&mut **tx)
-                    .await?,
-            ),
-            Self::Postgres(tx) => lease_row(
-                &sqlx::query(queries::postgres::LOCK_LEASE)
-                    .fetch_one(&mut **tx)
-                    .await?,
-            ),
+            Self::Sqlite(tx) => lease_row(&sqlx::query(queries::sqlite::LOCK_LEASE).fetch_one(&mut **tx).await?),
+            Self::Postgres(tx) => lease_row(&sqlx::query(queries::postgres::LOCK_LEASE).fetch_one(&mut **tx).await?),
         }
     }
 
@@ -113,20 +103,11 @@ impl Tx {
     pub(super) async fn now_ms(&mut self) -> Result<i64, sqlx::Error> {
         match self {
             Self::Sqlite(_) => Ok(clock::wall_now().timestamp_millis()),
-            Self::Postgres(tx) => {
-                sqlx::query_scalar(queries::postgres::NOW_MS)
-                    .fetch_one(&mut **tx)
-                    .await
-            }
+            Self::Postgres(tx) => sqlx::query_scalar(queries::postgres::NOW_MS).fetch_one(&mut **tx).await,
         }
     }
 
-    pub(super) async fn take_lease(
-        &mut self,
-        token: i64,
-        holder: &Holder,
-        until_ms: i64,
-    ) -> Result<(), sqlx::Error> {
+    pub(super) async fn take_lease(&mut self, token: i64, holder: &Holder, until_ms: i64) -> Result<(), sqlx::Error> {
         on!(self, Self, tx => sqlx::query(queries::TAKE_LEASE)
             .bind(token)
             .bind(&holder.host)
@@ -206,16 +187,10 @@ where
     let process_start: Option<String> = row.try_get_unchecked(3)?;
     let holder = host.map(|host| Holder {
         host,
-        pid: pid
-            .and_then(|pid| u32::try_from(pid).ok())
-            .unwrap_or_default(),
+        pid: pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default(),
         process_start: process_start.unwrap_or_default(),
     });
-    Ok(LeaseRow {
-        token: row.try_get_unchecked(0)?,
-        holder,
-        until_ms: row.try_get_unchecked(4)?,
-    })
+    Ok(LeaseRow { token: row.try_get_unchecked(0)?, holder, until_ms: row.try_get_unchecked(4)? })
 }
 
 /// Reads a row as bytes, without asking whether they are text: the audit must see what is there.
@@ -272,13 +247,8 @@ pub(super) fn classify(place: &str, doing: &'static str, error: sqlx::Error) -> 
     let meaning = match &error {
         sqlx::Error::Database(error) => Meaning::of(error.as_ref()),
         sqlx::Error::PoolTimedOut => {
-            let reason =
-                "no connection could be made in time: is the server up and reachable?".to_owned();
-            return StoreError::Unavailable {
-                doing,
-                place,
-                reason,
-            };
+            let reason = "no connection could be made in time: is the server up and reachable?".to_owned();
+            return StoreError::Unavailable { doing, place, reason };
         }
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
@@ -294,20 +264,9 @@ pub(super) fn classify(place: &str, doing: &'static str, error: sqlx::Error) -> 
     };
     match meaning {
         Meaning::Full => StoreError::Full { doing, place },
-        Meaning::Busy | Meaning::Unreachable => StoreError::Unavailable {
-            doing,
-            place,
-            reason,
-        },
-        Meaning::Closed(advice) => StoreError::CannotOpen {
-            place,
-            reason: format!("{reason}; {advice}"),
-        },
-        Meaning::Other => StoreError::Refused {
-            doing,
-            place,
-            reason,
-        },
+        Meaning::Busy | Meaning::Unreachable => StoreError::Unavailable { doing, place, reason },
+        Meaning::Closed(advice) => StoreError::CannotOpen { place, reason: format!("{reason}; {advice}") },
+        Meaning::Other => StoreError::Refused { doing, place, reason },
     }
 }
 
@@ -328,13 +287,9 @@ enum Meaning {
 impl Meaning {
     fn of(error: &dyn sqlx::error::DatabaseError) -> Self {
         let code = error.code().unwrap_or_default();
-        if error
-            .try_downcast_ref::<sqlx::sqlite::SqliteError>()
-            .is_some()
-        {
+        if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
             // The low byte is the primary result code: <https://www.sqlite.org/rescode.html>.
-            code.parse::<u32>()
-                .map_or(Self::Other, |code| Self::of_sqlite(code & 0xff))
+            code.parse::<u32>().map_or(Self::Other, |code| Self::of_sqlite(code & 0xff))
         } else {
             Self::of_sql_state(&code)
         }
@@ -345,18 +300,10 @@ impl Meaning {
             5 | 6 => Self::Busy,
             10 => Self::Unreachable,
             13 => Self::Full,
-            8 => Self::Closed(
-                "make the file and its folder writable for the user that runs pointsman",
-            ),
-            11 => Self::Closed(
-                "the file is damaged: restore it from a backup, and keep this one for inspection",
-            ),
-            14 => Self::Closed(
-                "check that the folder exists and is writable for the user that runs pointsman",
-            ),
-            26 => Self::Closed(
-                "the file is no SQLite database: name another file, this one was left as it is",
-            ),
+            8 => Self::Closed("make the file and its folder writable for the user that runs pointsman"),
+            11 => Self::Closed("the file is damaged: restore it from a backup, and keep this one for inspection"),
+            14 => Self::Closed("check that the folder exists and is writable for the user that runs pointsman"),
+            26 => Self::Closed("the file is no SQLite database: name another file, this one was left as it is"),
             _ => Self::Other,
         }
     }
@@ -369,15 +316,9 @@ impl Meaning {
             "40001" | "40P01" | "55P03" | "57014" => Self::Busy,
             // Shutdown, crash, start-up, too many connections, a standby's read-only transaction, idle time-out.
             "57P01" | "57P02" | "57P03" | "53300" | "25006" | "25P03" => Self::Unreachable,
-            "28P01" | "28000" => {
-                Self::Closed("check the user and the password in the journal's address")
-            }
-            "3D000" => Self::Closed(
-                "create the database (`createdb`) or name another in the journal's address",
-            ),
-            "42501" => Self::Closed(
-                "grant the user CREATE and USAGE on the schema, or let it own the database",
-            ),
+            "28P01" | "28000" => Self::Closed("check the user and the password in the journal's address"),
+            "3D000" => Self::Closed("create the database (`createdb`) or name another in the journal's address"),
+            "42501" => Self::Closed("grant the user CREATE and USAGE on the schema, or let it own the database"),
             _ if code.starts_with("08") => Self::Unreachable,
             _ => Self::Other,
         }
@@ -390,11 +331,7 @@ mod tests {
 
     #[test]
     fn what_passes_is_told_from_what_lasts() {
-        assert_eq!(
-            Meaning::of_sqlite(517 & 0xff),
-            Meaning::Busy,
-            "SQLITE_BUSY_SNAPSHOT"
-        );
+        assert_eq!(Meaning::of_sqlite(517 & 0xff), Meaning::Busy, "SQLITE_BUSY_SNAPSHOT");
         assert_eq!(Meaning::of_sqlite(13), Meaning::Full);
         assert_eq!(Meaning::of_sql_state("08006"), Meaning::Unreachable);
         assert_eq!(Meaning::of_sql_state("53100"), Meaning::Full);
@@ -404,10 +341,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_says_what_to_do_and_is_worth_another_try() {
-        let error = StoreError::Full {
-            doing: "appending",
-            place: "/var/lib/p/journal.db".to_owned(),
-        };
+        let error = StoreError::Full { doing: "appending", place: "/var/lib/p/journal.db".to_owned() };
         assert!(error.is_retryable());
         assert_eq!(
             error.to_string(),

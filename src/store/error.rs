@@ -38,9 +38,7 @@ pub enum StoreError {
         known: i64,
     },
     /// The database does not answer now, or is busy. Trying again can help.
-    #[error(
-        "{doing}: the journal {place} is not available ({reason}); nothing was done, try again"
-    )]
+    #[error("{doing}: the journal {place} is not available ({reason}); nothing was done, try again")]
     Unavailable {
         /// What was attempted.
         doing: &'static str,
@@ -50,9 +48,7 @@ pub enum StoreError {
         reason: String,
     },
     /// No room left. Trying again can help once somebody has made room.
-    #[error(
-        "{doing}: no space left for the journal {place}; nothing was written, free some and it goes on by itself"
-    )]
+    #[error("{doing}: no space left for the journal {place}; nothing was written, free some and it goes on by itself")]
     Full {
         /// What was attempted.
         doing: &'static str,
@@ -60,9 +56,7 @@ pub enum StoreError {
         place: String,
     },
     /// A stored record cannot be read back: damaged or tampered with.
-    #[error(
-        "the journal's record at position {position} is damaged ({reason}); run `pointsman audit verify`"
-    )]
+    #[error("the journal's record at position {position} is damaged ({reason}); run `pointsman audit verify`")]
     Corrupt {
         /// Where in the journal.
         position: i64,
@@ -104,9 +98,7 @@ impl StoreError {
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// Another writer was first: load the stream again and decide anew.
-    #[error(
-        "{stream} has {actual_seq} events, not {expected_seq}: another writer was first, nothing was written"
-    )]
+    #[error("{stream} has {actual_seq} events, not {expected_seq}: another writer was first, nothing was written")]
     Conflict {
         /// The stream.
         stream: StreamId,
@@ -116,9 +108,7 @@ pub enum AppendError {
         actual_seq: u64,
     },
     /// The lease was released or passed on: stop acting, somebody else may have begun.
-    #[error(
-        "nothing was written: the lease with token {token} is over (the current token is {current_token})"
-    )]
+    #[error("nothing was written: the lease with token {token} is over (the current token is {current_token})")]
     Fenced {
         /// The caller's token.
         token: u64,
@@ -147,9 +137,7 @@ pub enum AppendError {
     /// The connection broke while the database was committing: the records are there, all or none.
     /// Load the stream to see which; a repetition with the same `expected_seq` is safe and answers
     /// [`AppendError::Conflict`] if they are.
-    #[error(
-        "whether the records of {stream} were written is not known ({reason}): load the stream to see"
-    )]
+    #[error("whether the records of {stream} were written is not known ({reason}): load the stream to see")]
     OutcomeUnknown {
         /// The stream.
         stream: StreamId,
@@ -167,22 +155,14 @@ impl AppendError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::OutcomeUnknown { .. } => true,
-            Self::Conflict { .. }
-            | Self::Fenced { .. }
-            | Self::TooLarge { .. }
-            | Self::Invalid { .. }
-            | Self::Failed(_) => false,
+            Self::Conflict { .. } | Self::Fenced { .. } | Self::TooLarge { .. } | Self::Invalid { .. } | Self::Failed(_) => false,
         }
     }
 }
 
 impl From<StoreError> for AppendError {
     fn from(error: StoreError) -> Self {
-        if error.is_retryable() {
-            Self::Unavailable(error)
-        } else {
-            Self::Failed(error)
-        }
+        if error.is_retryable() { Self::Unavailable(error) } else { Self::Failed(error) }
     }
 }
 

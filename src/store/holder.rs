@@ -32,19 +32,14 @@ impl Holder {
             // Without both, an equal pid may be another machine's.
             _ => String::new(),
         };
-        Self {
-            host: host.to_string(),
-            pid,
-            process_start,
-        }
+        Self { host: host.to_string(), pid, process_start }
     }
 
     /// Whether it is certain that this process has ended. `false` means "do not know".
     #[must_use]
     pub(super) fn is_proven_dead(&self) -> bool {
         let here = Self::this_process();
-        if self.process_start.is_empty() || here.process_start.is_empty() || self.host != here.host
-        {
+        if self.process_start.is_empty() || here.process_start.is_empty() || self.host != here.host {
             return false;
         }
         match process_stat(self.pid) {
@@ -58,11 +53,7 @@ impl Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self
-            .host
-            .split_whitespace()
-            .next()
-            .unwrap_or("an unnamed host");
+        let name = self.host.split_whitespace().next().unwrap_or("an unnamed host");
         write!(formatter, "process {} on {name}", self.pid)
     }
 }
@@ -117,10 +108,7 @@ fn parse_stat(line: &str) -> Option<ProcessStat> {
 }
 
 fn process_exists(pid: u32) -> bool {
-    let Some(pid) = i32::try_from(pid)
-        .ok()
-        .and_then(rustix::process::Pid::from_raw)
-    else {
+    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else {
         return false;
     };
     rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
@@ -140,35 +128,22 @@ mod tests {
     #[test]
     fn the_running_process_is_not_dead() {
         let holder = Holder::this_process();
-        assert!(
-            !holder.process_start.is_empty(),
-            "the proof works where the tests run: {holder:?}"
-        );
+        assert!(!holder.process_start.is_empty(), "the proof works where the tests run: {holder:?}");
         assert!(!holder.is_proven_dead());
     }
 
     #[test]
     fn an_id_that_was_given_to_another_process_is_a_dead_holder() {
-        let holder = Holder {
-            process_start: "1".to_owned(),
-            ..Holder::this_process()
-        };
+        let holder = Holder { process_start: "1".to_owned(), ..Holder::this_process() };
         assert!(holder.is_proven_dead());
     }
 
     #[test]
     fn an_ended_child_is_a_dead_holder_reaped_or_not() {
-        let mut child = std::process::Command::new("cat")
-            .stdin(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let pid = child.id();
         let start = process_stat(pid).unwrap().start;
-        let holder = Holder {
-            pid,
-            process_start: start,
-            ..Holder::this_process()
-        };
+        let holder = Holder { pid, process_start: start, ..Holder::this_process() };
         assert!(!holder.is_proven_dead(), "it waits for its input");
         child.kill().unwrap();
         while process_stat(pid).unwrap().state != 'Z' {
@@ -181,37 +156,16 @@ mod tests {
 
     #[test]
     fn nothing_is_proven_about_another_place_or_an_unknown_start() {
-        let here = Holder {
-            pid: i32::MAX as u32,
-            ..Holder::this_process()
-        };
+        let here = Holder { pid: i32::MAX as u32, ..Holder::this_process() };
         assert!(here.is_proven_dead());
-        assert!(
-            !Holder {
-                host: "elsewhere".to_owned(),
-                ..here.clone()
-            }
-            .is_proven_dead()
-        );
-        assert!(
-            !Holder {
-                process_start: String::new(),
-                ..here
-            }
-            .is_proven_dead()
-        );
+        assert!(!Holder { host: "elsewhere".to_owned(), ..here.clone() }.is_proven_dead());
+        assert!(!Holder { process_start: String::new(), ..here }.is_proven_dead());
     }
 
     #[test]
     fn a_command_name_cannot_forge_the_start() {
         let line = "7 (a) S 1) R 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4711 1 2";
-        assert_eq!(
-            parse_stat(line),
-            Some(ProcessStat {
-                state: 'R',
-                start: "4711".to_owned()
-            })
-        );
+        assert_eq!(parse_stat(line), Some(ProcessStat { state: 'R', start: "4711".to_owned() }));
         assert_eq!(parse_stat("7 (cut off"), None);
     }
 }

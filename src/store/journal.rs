@@ -111,11 +111,7 @@ pub struct Lease {
 
 impl Lease {
     pub(super) fn new(token: u64, holder: Holder, until: Timestamp) -> Self {
-        Self {
-            token,
-            holder,
-            until,
-        }
+        Self { token, holder, until }
     }
 
     /// What every append under this lease shows.
@@ -176,11 +172,7 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    async fn read_raw(
-        &self,
-        after_position: Option<i64>,
-        limit: u32,
-    ) -> Result<Vec<RawRecord>, StoreError>;
+    async fn read_raw(&self, after_position: Option<i64>, limit: u32) -> Result<Vec<RawRecord>, StoreError>;
 
     /// The last record's position and hash.
     ///

@@ -22,13 +22,7 @@ pub(super) fn postgres() -> Migrator {
 
 fn migrator(files: &[(i64, &'static str, &'static str)]) -> Migrator {
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
-        Migration::new(
-            version,
-            name.into(),
-            MigrationType::Simple,
-            sql.into_sql_str(),
-            false,
-        )
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
     Migrator::with_migrations(files.iter().map(migration).collect())
 }
@@ -39,8 +33,7 @@ mod tests {
 
     #[test]
     fn both_databases_have_the_same_versions() {
-        let versions =
-            |migrator: &Migrator| migrator.iter().map(|one| one.version).collect::<Vec<_>>();
+        let versions = |migrator: &Migrator| migrator.iter().map(|one| one.version).collect::<Vec<_>>();
         assert_eq!(versions(&sqlite()), versions(&postgres()));
         assert_eq!(versions(&sqlite()).last(), Some(&NEWEST));
     }

@@ -26,7 +26,7 @@ mod sql_journal;
 pub use error::{AppendError, LeaseError, StoreError};
 pub use holder::Holder;
 pub use journal::{
-    APPEND_RECORDS_MAX, BODY_BYTES_MAX, Fence, Head, Journal, KIND_BYTES_MAX, LEASE_TTL_MAX, Lease,
-    NewRecord, PAGE_BYTES_MAX, RawRecord, Record, SharedJournal,
+    APPEND_RECORDS_MAX, BODY_BYTES_MAX, Fence, Head, Journal, KIND_BYTES_MAX, LEASE_TTL_MAX, Lease, NewRecord, PAGE_BYTES_MAX,
+    RawRecord, Record, SharedJournal,
 };
 pub use open::{open, open_existing};

@@ -75,10 +75,7 @@ async fn open_sqlite(place: &str, path: &Path, create: bool) -> Result<Pool, Sto
     // SQLite has no lock around migrations: of two processes that create a journal at the same time one may find
     // the other's tables half-way. The second look finds them complete.
     let mut result = migrator.run(&pool).await;
-    if matches!(
-        result,
-        Err(MigrateError::Execute(_) | MigrateError::ExecuteMigration(..))
-    ) {
+    if matches!(result, Err(MigrateError::Execute(_) | MigrateError::ExecuteMigration(..))) {
         result = migrator.run(&pool).await;
     }
     result.map_err(|error| migration_error(place, error))?;
@@ -88,37 +85,19 @@ async fn open_sqlite(place: &str, path: &Path, create: bool) -> Result<Pool, Sto
 /// Creates a missing file for its owner alone, and turns the driver's "unable to open database file" into the reason.
 fn prepare_file(place: &str, path: &Path, create: bool) -> Result<(), StoreError> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let result = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(create)
-        .mode(0o600)
-        .open(path);
+    let result = std::fs::OpenOptions::new().read(true).write(true).create(create).mode(0o600).open(path);
     let Err(error) = result else { return Ok(()) };
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let advice = if path.is_dir() {
         "this is a folder: name a file in it".to_owned()
     } else if !folder.is_dir() {
-        format!(
-            "the folder {} does not exist: create it and start again",
-            folder.display()
-        )
+        format!("the folder {} does not exist: create it and start again", folder.display())
     } else if error.kind() == std::io::ErrorKind::NotFound {
-        "there is no such file, and a command that only looks does not create one: check the path"
-            .to_owned()
+        "there is no such file, and a command that only looks does not create one: check the path".to_owned()
     } else {
-        format!(
-            "{error}: make {} writable for the user that runs pointsman",
-            folder.display()
-        )
+        format!("{error}: make {} writable for the user that runs pointsman", folder.display())
     };
-    Err(StoreError::CannotOpen {
-        place: place.to_owned(),
-        reason: advice,
-    })
+    Err(StoreError::CannotOpen { place: place.to_owned(), reason: advice })
 }
 
 async fn open_postgres(place: &str, url: &str) -> Result<Pool, StoreError> {
@@ -128,11 +107,10 @@ async fn open_postgres(place: &str, url: &str) -> Result<Pool, StoreError> {
     })?;
     let options = options.application_name("pointsman");
     // A single connection first: the pool would hide a refused one behind its time-out.
-    let mut connection =
-        tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options))
-            .await
-            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-            .map_err(|error| classify(place, CONNECTING, error))?;
+    let mut connection = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options))
+        .await
+        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        .map_err(|error| classify(place, CONNECTING, error))?;
     require_utf8(place, &mut connection).await?;
     run_postgres_migrations(place, &migrate::postgres(), &mut connection).await?;
     // The connection has done its work; how its end goes is nobody's concern.
@@ -141,25 +119,16 @@ async fn open_postgres(place: &str, url: &str) -> Result<Pool, StoreError> {
         .max_connections(CONNECTIONS_MAX)
         .acquire_timeout(CONNECT_TIMEOUT)
         .after_connect(|connection, _| {
-            Box::pin(async move {
-                sqlx::Executor::execute(connection, sqlx::raw_sql(queries::postgres::SESSION))
-                    .await
-                    .map(drop)
-            })
+            Box::pin(
+                async move { sqlx::Executor::execute(connection, sqlx::raw_sql(queries::postgres::SESSION)).await.map(drop) },
+            )
         })
         .connect_lazy_with(options);
     Ok(Pool::Postgres(pool))
 }
 
-async fn run_postgres_migrations(
-    place: &str,
-    migrator: &Migrator,
-    connection: &mut PgConnection,
-) -> Result<(), StoreError> {
-    migrator
-        .run(connection)
-        .await
-        .map_err(|error| migration_error(place, error))
+async fn run_postgres_migrations(place: &str, migrator: &Migrator, connection: &mut PgConnection) -> Result<(), StoreError> {
+    migrator.run(connection).await.map_err(|error| migration_error(place, error))
 }
 
 /// In another encoding the server would convert bodies, and the hash covers their bytes.
@@ -173,28 +142,17 @@ async fn require_utf8(place: &str, connection: &mut PgConnection) -> Result<(), 
     }
     Err(StoreError::CannotOpen {
         place: place.to_owned(),
-        reason: format!(
-            "the database has the encoding {encoding}; create one with `createdb -E UTF8 -T template0`"
-        ),
+        reason: format!("the database has the encoding {encoding}; create one with `createdb -E UTF8 -T template0`"),
     })
 }
 
 fn migration_error(place: &str, error: MigrateError) -> StoreError {
     match error {
         MigrateError::VersionMissing(found) | MigrateError::VersionTooNew(found, _) => {
-            StoreError::SchemaNewer {
-                place: place.to_owned(),
-                found,
-                known: migrate::NEWEST,
-            }
+            StoreError::SchemaNewer { place: place.to_owned(), found, known: migrate::NEWEST }
         }
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-            classify(place, MIGRATING, error)
-        }
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => classify(place, MIGRATING, error),
         // Foreign and open-ended; each needs a person.
-        other => StoreError::CannotOpen {
-            place: place.to_owned(),
-            reason: other.to_string(),
-        },
+        other => StoreError::CannotOpen { place: place.to_owned(), reason: other.to_string() },
     }
 }

@@ -13,8 +13,8 @@ use super::db::{AsRaw, Db, LeaseRow, NewRow, Pool, Tx, detached, is_certain_fail
 use super::error::{AppendError, LeaseError, StoreError};
 use super::holder::Holder;
 use super::journal::{
-    APPEND_RECORDS_MAX, BODY_BYTES_MAX, Fence, Head, Journal, KIND_BYTES_MAX, LEASE_TTL_MAX, Lease,
-    NewRecord, PAGE_BYTES_MAX, RawRecord, Record,
+    APPEND_RECORDS_MAX, BODY_BYTES_MAX, Fence, Head, Journal, KIND_BYTES_MAX, LEASE_TTL_MAX, Lease, NewRecord, PAGE_BYTES_MAX,
+    RawRecord, Record,
 };
 use super::queries;
 
@@ -45,10 +45,7 @@ impl Journal for SqlJournal {
         check(records)?;
         let (db, stream, records) = (self.db.clone(), stream.clone(), records.to_vec());
         detached(async move {
-            let mut tx = db
-                .begin()
-                .await
-                .map_err(|error| db.error(APPENDING, error))?;
+            let mut tx = db.begin().await.map_err(|error| db.error(APPENDING, error))?;
             match append_in(&db, &mut tx, fence, &stream, expected_seq, records).await {
                 Ok(records) => commit_append(&db, tx, stream, records).await,
                 Err(error) => {
@@ -72,11 +69,7 @@ impl Journal for SqlJournal {
         decode(self.read_raw(Some(after), limit).await?)
     }
 
-    async fn read_raw(
-        &self,
-        after_position: Option<i64>,
-        limit: u32,
-    ) -> Result<Vec<RawRecord>, StoreError> {
+    async fn read_raw(&self, after_position: Option<i64>, limit: u32) -> Result<Vec<RawRecord>, StoreError> {
         let after = after_position.unwrap_or(i64::MIN);
         on!(&self.db.pool, Pool, pool => {
             collect(sqlx::query(queries::READ).bind(after).bind(i64::from(limit)).fetch(pool), PAGE_BYTES_MAX).await
@@ -93,25 +86,12 @@ impl Journal for SqlJournal {
         let ttl_ms = ttl_ms(ttl)?;
         let holder = holder.clone();
         self.change_lease(move |row, now_ms| {
-            if let Some(by) = row
-                .holder
-                .filter(|by| row.until_ms > now_ms && !by.is_proven_dead())
-            {
-                return Err(LeaseError::Held {
-                    by,
-                    until: timestamp(row.until_ms),
-                });
+            if let Some(by) = row.holder.filter(|by| row.until_ms > now_ms && !by.is_proven_dead()) {
+                return Err(LeaseError::Held { by, until: timestamp(row.until_ms) });
             }
             let (token, until_ms) = (row.token + 1, now_ms + ttl_ms);
             let lease = Lease::new(unsigned(token)?, holder.clone(), timestamp(until_ms));
-            Ok((
-                LeaseChange::Take {
-                    token,
-                    holder,
-                    until_ms,
-                },
-                lease,
-            ))
+            Ok((LeaseChange::Take { token, holder, until_ms }, lease))
         })
         .await
     }
@@ -123,12 +103,7 @@ impl Journal for SqlJournal {
             if !row.is_held_under(fence) {
                 return Err(LeaseError::Lost);
             }
-            Ok((
-                LeaseChange::Renew {
-                    until_ms: now_ms + ttl_ms,
-                },
-                (),
-            ))
+            Ok((LeaseChange::Renew { until_ms: now_ms + ttl_ms }, ()))
         })
         .await
     }
@@ -149,48 +124,26 @@ impl Journal for SqlJournal {
 
 /// Refuses what cannot be stored before anything is locked.
 fn check(records: &[NewRecord]) -> Result<(), AppendError> {
-    at_most(
-        "the number of records at once",
-        records.len(),
-        APPEND_RECORDS_MAX,
-    )?;
+    at_most("the number of records at once", records.len(), APPEND_RECORDS_MAX)?;
     for record in records {
-        at_most(
-            "a record's kind in bytes",
-            record.kind.len(),
-            KIND_BYTES_MAX,
-        )?;
-        at_most(
-            "a record's body in bytes",
-            record.body.len(),
-            BODY_BYTES_MAX,
-        )?;
+        at_most("a record's kind in bytes", record.kind.len(), KIND_BYTES_MAX)?;
+        at_most("a record's body in bytes", record.body.len(), BODY_BYTES_MAX)?;
         if record.kind.is_empty() || record.kind.chars().any(char::is_control) {
-            return Err(AppendError::Invalid {
-                reason: format!("{:?} is no name of an event", record.kind),
-            });
+            return Err(AppendError::Invalid { reason: format!("{:?} is no name of an event", record.kind) });
         }
         // One line, so that an export of one record per line shows the very bytes that are hashed.
         if record.body.contains(['\n', '\r']) {
-            return Err(AppendError::Invalid {
-                reason: format!("the body of `{}` has several lines", record.kind),
-            });
+            return Err(AppendError::Invalid { reason: format!("the body of `{}` has several lines", record.kind) });
         }
         if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&record.body) {
-            return Err(AppendError::Invalid {
-                reason: format!("the body of `{}` is no JSON: {error}", record.kind),
-            });
+            return Err(AppendError::Invalid { reason: format!("the body of `{}` is no JSON: {error}", record.kind) });
         }
     }
     Ok(())
 }
 
 fn at_most(what: &'static str, size: usize, limit: usize) -> Result<(), AppendError> {
-    if size > limit {
-        Err(AppendError::TooLarge { what, size, limit })
-    } else {
-        Ok(())
-    }
+    if size > limit { Err(AppendError::TooLarge { what, size, limit }) } else { Ok(()) }
 }
 
 async fn append_in(
@@ -204,30 +157,18 @@ async fn append_in(
     let failed = |error| AppendError::from(db.error(APPENDING, error));
     let lease = tx.lock_lease().await.map_err(failed)?;
     if !lease.is_held_under(fence) {
-        return Err(AppendError::Fenced {
-            token: fence.token(),
-            current_token: unsigned(lease.token)?,
-        });
+        return Err(AppendError::Fenced { token: fence.token(), current_token: unsigned(lease.token)? });
     }
     let actual_seq = unsigned(tx.stream_length(stream.as_str()).await.map_err(failed)?)?;
     if actual_seq != expected_seq {
-        return Err(AppendError::Conflict {
-            stream: stream.clone(),
-            expected_seq,
-            actual_seq,
-        });
+        return Err(AppendError::Conflict { stream: stream.clone(), expected_seq, actual_seq });
     }
     let mut head = head_of(tx.head().await.map_err(failed)?)?;
     let mut appended = Vec::with_capacity(records.len());
     for (new, seq) in records.into_iter().zip(expected_seq + 1..) {
         let record = follow(head, stream.clone(), seq, new);
-        tx.insert(&new_row(&record, &head.hash))
-            .await
-            .map_err(failed)?;
-        head = Head {
-            position: record.position,
-            hash: record.hash,
-        };
+        tx.insert(&new_row(&record, &head.hash)).await.map_err(failed)?;
+        head = Head { position: record.position, hash: record.hash };
         appended.push(record);
     }
     Ok(appended)
@@ -247,15 +188,7 @@ fn follow(head: Head, stream: StreamId, seq: u64, new: NewRecord) -> Record {
         body: new.body.as_bytes(),
     }
     .hash();
-    Record {
-        position,
-        stream,
-        seq,
-        at: timestamp(at_ms),
-        kind: new.kind,
-        body: new.body,
-        hash,
-    }
+    Record { position, stream, seq, at: timestamp(at_ms), kind: new.kind, body: new.body, hash }
 }
 
 fn new_row<'a>(record: &'a Record, prev_hash: &'a Hash) -> NewRow<'a> {
@@ -271,21 +204,11 @@ fn new_row<'a>(record: &'a Record, prev_hash: &'a Hash) -> NewRow<'a> {
     }
 }
 
-async fn commit_append(
-    db: &Db,
-    tx: Tx,
-    stream: StreamId,
-    records: Vec<Record>,
-) -> Result<Vec<Record>, AppendError> {
+async fn commit_append(db: &Db, tx: Tx, stream: StreamId, records: Vec<Record>) -> Result<Vec<Record>, AppendError> {
     match tx.commit().await {
         Ok(()) => Ok(records),
-        Err(error) if is_certain_failure(&error) || records.is_empty() => {
-            Err(db.error(APPENDING, error).into())
-        }
-        Err(error) => Err(AppendError::OutcomeUnknown {
-            stream,
-            reason: error.to_string(),
-        }),
+        Err(error) if is_certain_failure(&error) || records.is_empty() => Err(db.error(APPENDING, error).into()),
+        Err(error) => Err(AppendError::OutcomeUnknown { stream, reason: error.to_string() }),
     }
 }
 
@@ -293,14 +216,8 @@ async fn commit_append(
 
 /// What happens to the lease's row.
 enum LeaseChange {
-    Take {
-        token: i64,
-        holder: Holder,
-        until_ms: i64,
-    },
-    Renew {
-        until_ms: i64,
-    },
+    Take { token: i64, holder: Holder, until_ms: i64 },
+    Renew { until_ms: i64 },
     Release,
 }
 
@@ -331,11 +248,7 @@ impl SqlJournal {
                 }
             };
             match change {
-                LeaseChange::Take {
-                    token,
-                    holder,
-                    until_ms,
-                } => tx.take_lease(token, &holder, until_ms).await,
+                LeaseChange::Take { token, holder, until_ms } => tx.take_lease(token, &holder, until_ms).await,
                 LeaseChange::Renew { until_ms } => tx.renew_lease(until_ms).await,
                 LeaseChange::Release => tx.release_lease().await,
             }
@@ -381,39 +294,24 @@ fn decode(rows: Vec<RawRecord>) -> Result<Vec<Record>, StoreError> {
 fn decode_record(row: RawRecord) -> Result<Record, StoreError> {
     let position = row.position;
     let corrupt = |reason: String| StoreError::Corrupt { position, reason };
-    let text =
-        |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|error| corrupt(error.to_string()));
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|error| corrupt(error.to_string()));
     Ok(Record {
         position: unsigned(position)?,
-        stream: text(row.stream)?
-            .parse()
-            .map_err(|error| corrupt(format!("{error}")))?,
+        stream: text(row.stream)?.parse().map_err(|error| corrupt(format!("{error}")))?,
         seq: u64::try_from(row.seq).map_err(|error| corrupt(error.to_string()))?,
-        at: DateTime::from_timestamp_millis(row.at_ms)
-            .ok_or_else(|| corrupt("its time is out of range".to_owned()))?,
+        at: DateTime::from_timestamp_millis(row.at_ms).ok_or_else(|| corrupt("its time is out of range".to_owned()))?,
         kind: text(row.kind)?,
         body: text(row.body)?,
-        hash: text(row.hash)?
-            .parse()
-            .map_err(|error| corrupt(format!("{error}")))?,
+        hash: text(row.hash)?.parse().map_err(|error| corrupt(format!("{error}")))?,
     })
 }
 
 fn head_of(row: Option<(i64, String)>) -> Result<Head, StoreError> {
     let Some((position, hash)) = row else {
-        return Ok(Head {
-            position: 0,
-            hash: Hash::GENESIS,
-        });
+        return Ok(Head { position: 0, hash: Hash::GENESIS });
     };
-    let hash = hash.parse().map_err(|error| StoreError::Corrupt {
-        position,
-        reason: format!("{error}"),
-    })?;
-    Ok(Head {
-        position: unsigned(position)?,
-        hash,
-    })
+    let hash = hash.parse().map_err(|error| StoreError::Corrupt { position, reason: format!("{error}") })?;
+    Ok(Head { position: unsigned(position)?, hash })
 }
 
 // ---- numbers
@@ -424,10 +322,7 @@ fn signed(number: u64) -> i64 {
 }
 
 fn unsigned(number: i64) -> Result<u64, StoreError> {
-    u64::try_from(number).map_err(|_| StoreError::Corrupt {
-        position: number,
-        reason: "a count is below zero".to_owned(),
-    })
+    u64::try_from(number).map_err(|_| StoreError::Corrupt { position: number, reason: "a count is below zero".to_owned() })
 }
 
 /// Only a lease row that somebody edited by hand can be out of range.

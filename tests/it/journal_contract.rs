@@ -10,8 +10,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use pointsman::domain::{Hash, StreamId};
 use pointsman::store::audit::{self, Finding};
 use pointsman::store::{
-    APPEND_RECORDS_MAX, AppendError, BODY_BYTES_MAX, Fence, Head, Holder, Journal, LeaseError,
-    NewRecord, Record, SharedJournal, StoreError, open, open_existing, queries,
+    APPEND_RECORDS_MAX, AppendError, BODY_BYTES_MAX, Fence, Head, Holder, Journal, LeaseError, NewRecord, Record, SharedJournal,
+    StoreError, open, open_existing, queries,
 };
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
@@ -38,25 +38,15 @@ impl Place {
     }
 
     async fn open(&self) -> SharedJournal {
-        open(&SecretString::from(self.url()))
-            .await
-            .expect("the journal opens")
+        open(&SecretString::from(self.url())).await.expect("the journal opens")
     }
 
     /// Runs SQL behind the journal's back.
     async fn raw(&self, sql: &str) -> Result<(), sqlx::Error> {
         let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         match self {
-            Self::Sqlite(_) => sqlx::SqliteConnection::connect(&self.url())
-                .await?
-                .execute(sql)
-                .await
-                .map(drop),
-            Self::Postgres(_) => sqlx::PgConnection::connect(&self.url())
-                .await?
-                .execute(sql)
-                .await
-                .map(drop),
+            Self::Sqlite(_) => sqlx::SqliteConnection::connect(&self.url()).await?.execute(sql).await.map(drop),
+            Self::Postgres(_) => sqlx::PgConnection::connect(&self.url()).await?.execute(sql).await.map(drop),
         }
     }
 
@@ -69,9 +59,7 @@ impl Place {
             }
             Self::Postgres(_) => "ALTER TABLE journal DISABLE TRIGGER ALL;",
         };
-        self.raw(&format!("{disarm} {sql}"))
-            .await
-            .expect("the tampering works");
+        self.raw(&format!("{disarm} {sql}")).await.expect("the tampering works");
     }
 }
 
@@ -130,11 +118,7 @@ fn at(ms: i64) -> DateTime<Utc> {
 }
 
 fn event(number: i64) -> NewRecord {
-    NewRecord {
-        at: at(number),
-        kind: "Tested".to_owned(),
-        body: format!(r#"{{"number":{number}}}"#),
-    }
+    NewRecord { at: at(number), kind: "Tested".to_owned(), body: format!(r#"{{"number":{number}}}"#) }
 }
 
 fn events(numbers: std::ops::RangeInclusive<i64>) -> Vec<NewRecord> {
@@ -142,11 +126,7 @@ fn events(numbers: std::ops::RangeInclusive<i64>) -> Vec<NewRecord> {
 }
 
 async fn lease(journal: &dyn Journal) -> Fence {
-    journal
-        .acquire_lease(&Holder::this_process(), TTL)
-        .await
-        .expect("nobody has the lease")
-        .fence()
+    journal.acquire_lease(&Holder::this_process(), TTL).await.expect("nobody has the lease").fence()
 }
 
 /// A journal of nine records: three streams, three records each, in turn.
@@ -157,22 +137,14 @@ async fn nine_records(place: &Place) -> (SharedJournal, Vec<Record>) {
     for seq in 0..3 {
         for name in ["a", "b", "c"] {
             let number = i64::try_from(records.len()).expect("few") + 1;
-            records.extend(
-                journal
-                    .append(fence, &stream(name), seq, &[event(number)])
-                    .await
-                    .expect("appended"),
-            );
+            records.extend(journal.append(fence, &stream(name), seq, &[event(number)]).await.expect("appended"));
         }
     }
     (journal, records)
 }
 
 async fn findings(journal: &dyn Journal) -> Vec<Finding> {
-    audit::verify(journal, None)
-        .await
-        .expect("the audit reads")
-        .findings
+    audit::verify(journal, None).await.expect("the audit reads").findings
 }
 
 // ---- appending and loading
@@ -185,10 +157,7 @@ async fn what_is_appended_is_loaded_byte_for_byte(place: Place) {
         kind: "Größe ✅".to_owned(),
         body: "{ \"b\": 1.0e2,\t\"a\": \"\\u0000 ü 🚦 \\u00fc\", \"b\" : 1 }".to_owned(),
     };
-    let appended = journal
-        .append(fence, &stream("a"), 0, &[odd.clone(), event(6)])
-        .await
-        .expect("appended");
+    let appended = journal.append(fence, &stream("a"), 0, &[odd.clone(), event(6)]).await.expect("appended");
     let loaded = journal.load(&stream("a")).await.expect("loaded");
     assert_eq!(loaded, appended);
     assert_eq!(loaded[0].body, odd.body);
@@ -199,27 +168,14 @@ async fn what_is_appended_is_loaded_byte_for_byte(place: Place) {
 
 async fn streams_share_one_chain_and_one_order(place: Place) {
     let (journal, records) = nine_records(&place).await;
-    let places: Vec<(u64, &str, u64)> = records
-        .iter()
-        .map(|record| (record.position, record.stream.name(), record.seq))
-        .collect();
-    assert_eq!(
-        places[..4],
-        [(1, "a", 1), (2, "b", 1), (3, "c", 1), (4, "a", 2)]
-    );
-    assert_eq!(
-        journal.head().await.expect("read"),
-        Head {
-            position: 9,
-            hash: records[8].hash
-        }
-    );
+    let places: Vec<(u64, &str, u64)> =
+        records.iter().map(|record| (record.position, record.stream.name(), record.seq)).collect();
+    assert_eq!(places[..4], [(1, "a", 1), (2, "b", 1), (3, "c", 1), (4, "a", 2)]);
+    assert_eq!(journal.head().await.expect("read"), Head { position: 9, hash: records[8].hash });
     assert_eq!(journal.read(0, 100).await.expect("read"), records);
     assert_eq!(journal.read(2, 3).await.expect("read"), records[2..5]);
     assert_eq!(journal.read(9, 100).await.expect("read"), []);
-    let report = audit::verify(&*journal, Some(records[4].hash))
-        .await
-        .expect("read");
+    let report = audit::verify(&*journal, Some(records[4].hash)).await.expect("read");
     assert!(report.is_intact(), "{:?}", report.findings);
     assert_eq!((report.records, report.streams), (9, 3));
 }
@@ -229,42 +185,16 @@ async fn the_second_of_two_writers_is_told_to_decide_again(place: Place) {
     let fence = lease(&*journal).await;
     let a = stream("a");
     let (one, two) = (events(1..=2), events(11..=12));
-    let (first, second) = tokio::join!(
-        journal.append(fence, &a, 0, &one),
-        other.append(fence, &a, 0, &two)
-    );
+    let (first, second) = tokio::join!(journal.append(fence, &a, 0, &one), other.append(fence, &a, 0, &two));
     let loser = match (first, second) {
         (Ok(_), Err(error)) | (Err(error), Ok(_)) => error,
         both => panic!("one wins and one loses: {both:?}"),
     };
-    assert!(
-        matches!(
-            &loser,
-            AppendError::Conflict {
-                expected_seq: 0,
-                actual_seq: 2,
-                ..
-            }
-        ),
-        "{loser:?}"
-    );
+    assert!(matches!(&loser, AppendError::Conflict { expected_seq: 0, actual_seq: 2, .. }), "{loser:?}");
     assert!(!loser.is_retryable(), "repeating it as it is cannot help");
     assert_eq!(journal.load(&a).await.expect("loaded").len(), 2);
-    let ahead = journal
-        .append(fence, &a, 7, &[event(3)])
-        .await
-        .expect_err("there are two");
-    assert!(
-        matches!(
-            ahead,
-            AppendError::Conflict {
-                expected_seq: 7,
-                actual_seq: 2,
-                ..
-            }
-        ),
-        "{ahead:?}"
-    );
+    let ahead = journal.append(fence, &a, 7, &[event(3)]).await.expect_err("there are two");
+    assert!(matches!(ahead, AppendError::Conflict { expected_seq: 7, actual_seq: 2, .. }), "{ahead:?}");
 }
 
 async fn many_writers_at_once_leave_a_sound_chain(place: Place) {
@@ -272,23 +202,13 @@ async fn many_writers_at_once_leave_a_sound_chain(place: Place) {
     let fence = lease(&*journals[0]).await;
     let writers = (0..20).map(|number| {
         let journal = Arc::clone(&journals[number % 2]);
-        tokio::spawn(async move {
-            journal
-                .append(fence, &stream(&format!("n{number}")), 0, &events(1..=3))
-                .await
-        })
+        tokio::spawn(async move { journal.append(fence, &stream(&format!("n{number}")), 0, &events(1..=3)).await })
     });
     for writer in writers.collect::<Vec<_>>() {
-        writer
-            .await
-            .expect("no panic")
-            .expect("different streams do not conflict");
+        writer.await.expect("no panic").expect("different streams do not conflict");
     }
     let report = audit::verify(&*journals[1], None).await.expect("read");
-    assert_eq!(
-        (report.findings, report.records, report.streams),
-        (vec![], 60, 20)
-    );
+    assert_eq!((report.findings, report.records, report.streams), (vec![], 60, 20));
 }
 
 async fn an_abandoned_append_is_whole_or_absent(place: Place) {
@@ -306,16 +226,9 @@ async fn an_abandoned_append_is_whole_or_absent(place: Place) {
         }
     }
     // A write of our own queues behind whatever still runs, and proves that no connection was left in a transaction.
-    journal
-        .append(fence, &stream("last"), 0, &[event(1)])
-        .await
-        .expect("appended");
+    journal.append(fence, &stream("last"), 0, &[event(1)]).await.expect("appended");
     for round in 0..20 {
-        let length = journal
-            .load(&stream(&format!("r{round}")))
-            .await
-            .expect("loaded")
-            .len();
+        let length = journal.load(&stream(&format!("r{round}"))).await.expect("loaded").len();
         assert!(length == 0 || length == 5, "{length} of 5 in round {round}");
     }
     assert_eq!(findings(&*journal).await, []);
@@ -324,65 +237,19 @@ async fn an_abandoned_append_is_whole_or_absent(place: Place) {
 async fn what_cannot_be_stored_is_refused_whole(place: Place) {
     let journal = place.open().await;
     let fence = lease(&*journal).await;
-    let body = |body: &str| NewRecord {
-        body: body.to_owned(),
-        ..event(2)
-    };
+    let body = |body: &str| NewRecord { body: body.to_owned(), ..event(2) };
     let large = format!("\"{}\"", "x".repeat(BODY_BYTES_MAX));
-    for bad in [
-        body("{"),
-        body(""),
-        body("{\n}"),
-        body("\"\0\""),
-        body(&large),
-        NewRecord {
-            kind: String::new(),
-            ..event(2)
-        },
-    ] {
-        let error = journal
-            .append(fence, &stream("a"), 0, &[event(1), bad])
-            .await
-            .expect_err("refused");
-        assert!(
-            matches!(
-                error,
-                AppendError::Invalid { .. } | AppendError::TooLarge { .. }
-            ),
-            "{error:?}"
-        );
-        assert!(
-            error.to_string().starts_with("nothing was written: "),
-            "{error}"
-        );
+    for bad in [body("{"), body(""), body("{\n}"), body("\"\0\""), body(&large), NewRecord { kind: String::new(), ..event(2) }] {
+        let error = journal.append(fence, &stream("a"), 0, &[event(1), bad]).await.expect_err("refused");
+        assert!(matches!(error, AppendError::Invalid { .. } | AppendError::TooLarge { .. }), "{error:?}");
+        assert!(error.to_string().starts_with("nothing was written: "), "{error}");
     }
     let many = events(1..=i64::try_from(APPEND_RECORDS_MAX).expect("few") + 1);
-    let error = journal
-        .append(fence, &stream("a"), 0, &many)
-        .await
-        .expect_err("refused");
-    assert_eq!(
-        error.to_string(),
-        "nothing was written: the number of records at once is 1001, the limit is 1000"
-    );
-    assert_eq!(
-        journal.head().await.expect("read"),
-        Head {
-            position: 0,
-            hash: Hash::GENESIS
-        }
-    );
-    assert_eq!(
-        journal
-            .append(fence, &stream("a"), 0, &[])
-            .await
-            .expect("nothing to do"),
-        []
-    );
-    journal
-        .append(fence, &stream("a"), 0, &many[1..])
-        .await
-        .expect("as many as allowed");
+    let error = journal.append(fence, &stream("a"), 0, &many).await.expect_err("refused");
+    assert_eq!(error.to_string(), "nothing was written: the number of records at once is 1001, the limit is 1000");
+    assert_eq!(journal.head().await.expect("read"), Head { position: 0, hash: Hash::GENESIS });
+    assert_eq!(journal.append(fence, &stream("a"), 0, &[]).await.expect("nothing to do"), []);
+    journal.append(fence, &stream("a"), 0, &many[1..]).await.expect("as many as allowed");
 }
 
 async fn the_largest_body_is_stored_and_pages_stay_small(place: Place) {
@@ -390,14 +257,8 @@ async fn the_largest_body_is_stored_and_pages_stay_small(place: Place) {
     let fence = lease(&*journal).await;
     let body = format!("\"{}\"", "x".repeat(BODY_BYTES_MAX - 2));
     for seq in 0..6 {
-        let record = NewRecord {
-            body: body.clone(),
-            ..event(1)
-        };
-        journal
-            .append(fence, &stream("a"), seq, &[record])
-            .await
-            .expect("appended");
+        let record = NewRecord { body: body.clone(), ..event(1) };
+        journal.append(fence, &stream("a"), seq, &[record]).await.expect("appended");
     }
     let page = journal.read(0, 100).await.expect("read");
     assert_eq!(page.len(), 5, "32 MiB are exceeded with the fifth");
@@ -413,9 +274,7 @@ async fn a_journal_is_there_again_after_an_abrupt_end(place: Place) {
     let again = place.open().await;
     drop(journal);
     assert_eq!(again.read(0, 100).await.expect("read"), records);
-    let third = open_existing(&SecretString::from(place.url()))
-        .await
-        .expect("it exists");
+    let third = open_existing(&SecretString::from(place.url())).await.expect("it exists");
     assert_eq!(third.head().await.expect("read").hash, records[8].hash);
 }
 
@@ -447,116 +306,53 @@ async fn the_database_itself_refuses_change(place: Place) {
 
 /// A holder on this machine whose process cannot exist: ids end far below.
 fn dead_holder() -> Holder {
-    Holder {
-        pid: 2_147_483_647,
-        ..Holder::this_process()
-    }
+    Holder { pid: 2_147_483_647, ..Holder::this_process() }
 }
 
 /// A holder of whom this machine can prove nothing.
 fn foreign_holder() -> Holder {
-    Holder {
-        host: "db-ops-2 elsewhere".to_owned(),
-        ..Holder::this_process()
-    }
+    Holder { host: "db-ops-2 elsewhere".to_owned(), ..Holder::this_process() }
 }
 
 async fn a_live_holder_keeps_the_lease(place: Place) {
     let journal = place.open().await;
     for holder in [Holder::this_process(), foreign_holder()] {
-        let lease = journal
-            .acquire_lease(&holder, TTL)
-            .await
-            .expect("nobody has it");
-        let error = journal
-            .acquire_lease(&Holder::this_process(), TTL)
-            .await
-            .expect_err("it is held");
-        assert!(
-            matches!(&error, LeaseError::Held { by, until } if *by == holder && *until == lease.until()),
-            "{error:?}"
-        );
+        let lease = journal.acquire_lease(&holder, TTL).await.expect("nobody has it");
+        let error = journal.acquire_lease(&Holder::this_process(), TTL).await.expect_err("it is held");
+        assert!(matches!(&error, LeaseError::Held { by, until } if *by == holder && *until == lease.until()), "{error:?}");
         assert!(error.is_retryable());
-        assert!(
-            error
-                .to_string()
-                .contains(&format!("process {}", holder.pid)),
-            "{error}"
-        );
+        assert!(error.to_string().contains(&format!("process {}", holder.pid)), "{error}");
         journal.release_lease(&lease).await.expect("given back");
     }
-    let zero = journal
-        .acquire_lease(&Holder::this_process(), Duration::ZERO)
-        .await
-        .expect_err("no lease at all");
+    let zero = journal.acquire_lease(&Holder::this_process(), Duration::ZERO).await.expect_err("no lease at all");
     assert!(matches!(zero, LeaseError::Ttl), "{zero:?}");
 }
 
 async fn a_dead_holder_is_replaced_at_once_and_fenced_off(place: Place) {
     let journal = place.open().await;
-    let old = journal
-        .acquire_lease(&dead_holder(), TTL)
-        .await
-        .expect("nobody has it");
-    journal
-        .append(old.fence(), &stream("a"), 0, &[event(1)])
-        .await
-        .expect("appended");
-    let new = journal
-        .acquire_lease(&Holder::this_process(), TTL)
-        .await
-        .expect("the holder is dead");
+    let old = journal.acquire_lease(&dead_holder(), TTL).await.expect("nobody has it");
+    journal.append(old.fence(), &stream("a"), 0, &[event(1)]).await.expect("appended");
+    let new = journal.acquire_lease(&Holder::this_process(), TTL).await.expect("the holder is dead");
     assert!(new.fence().token() > old.fence().token());
-    let error = journal
-        .append(old.fence(), &stream("a"), 1, &[event(2)])
-        .await
-        .expect_err("fenced");
+    let error = journal.append(old.fence(), &stream("a"), 1, &[event(2)]).await.expect_err("fenced");
     assert!(matches!(error, AppendError::Fenced { .. }), "{error:?}");
-    assert!(matches!(
-        journal.renew_lease(&old, TTL).await,
-        Err(LeaseError::Lost)
-    ));
-    assert!(matches!(
-        journal.release_lease(&old).await,
-        Err(LeaseError::Lost)
-    ));
-    assert_eq!(
-        journal.load(&stream("a")).await.expect("loaded").len(),
-        1,
-        "nothing was written"
-    );
-    journal
-        .append(new.fence(), &stream("a"), 1, &[event(2)])
-        .await
-        .expect("the new one goes on");
+    assert!(matches!(journal.renew_lease(&old, TTL).await, Err(LeaseError::Lost)));
+    assert!(matches!(journal.release_lease(&old).await, Err(LeaseError::Lost)));
+    assert_eq!(journal.load(&stream("a")).await.expect("loaded").len(), 1, "nothing was written");
+    journal.append(new.fence(), &stream("a"), 1, &[event(2)]).await.expect("the new one goes on");
 }
 
 async fn an_expired_lease_is_passed_on_and_a_renewed_one_is_not(place: Place) {
     let journal = place.open().await;
-    let short = journal
-        .acquire_lease(&foreign_holder(), Duration::from_millis(1))
-        .await
-        .expect("nobody has it");
+    let short = journal.acquire_lease(&foreign_holder(), Duration::from_millis(1)).await.expect("nobody has it");
     let second = acquire_when_expired(&*journal).await;
-    assert!(matches!(
-        journal.renew_lease(&short, TTL).await,
-        Err(LeaseError::Lost)
-    ));
+    assert!(matches!(journal.renew_lease(&short, TTL).await, Err(LeaseError::Lost)));
     journal.release_lease(&second).await.expect("given back");
-    let third = journal
-        .acquire_lease(&foreign_holder(), Duration::from_millis(1))
-        .await
-        .expect("nobody has it");
-    journal
-        .renew_lease(&third, TTL)
-        .await
-        .expect("late, but nobody took it");
+    let third = journal.acquire_lease(&foreign_holder(), Duration::from_millis(1)).await.expect("nobody has it");
+    journal.renew_lease(&third, TTL).await.expect("late, but nobody took it");
     let held = journal.acquire_lease(&Holder::this_process(), TTL).await;
     assert!(matches!(held, Err(LeaseError::Held { .. })), "{held:?}");
-    journal
-        .append(third.fence(), &stream("a"), 0, &[event(1)])
-        .await
-        .expect("appended");
+    journal.append(third.fence(), &stream("a"), 0, &[event(1)]).await.expect("appended");
 }
 
 /// Asks again until a lease of a millisecond has run out by the store's clock.
@@ -571,37 +367,16 @@ async fn acquire_when_expired(journal: &dyn Journal) -> pointsman::store::Lease 
 
 async fn a_released_lease_fences_its_holder(place: Place) {
     let journal = place.open().await;
-    let lease = journal
-        .acquire_lease(&Holder::this_process(), TTL)
-        .await
-        .expect("nobody has it");
+    let lease = journal.acquire_lease(&Holder::this_process(), TTL).await.expect("nobody has it");
     journal.release_lease(&lease).await.expect("given back");
-    let error = journal
-        .append(lease.fence(), &stream("a"), 0, &[event(1)])
-        .await
-        .expect_err("fenced");
-    assert!(
-        matches!(
-            error,
-            AppendError::Fenced {
-                token: 1,
-                current_token: 1
-            }
-        ),
-        "{error:?}"
-    );
-    assert!(matches!(
-        journal.renew_lease(&lease, TTL).await,
-        Err(LeaseError::Lost)
-    ));
+    let error = journal.append(lease.fence(), &stream("a"), 0, &[event(1)]).await.expect_err("fenced");
+    assert!(matches!(error, AppendError::Fenced { token: 1, current_token: 1 }), "{error:?}");
+    assert!(matches!(journal.renew_lease(&lease, TTL).await, Err(LeaseError::Lost)));
 }
 
 async fn of_many_who_want_the_lease_one_gets_it(place: Place) {
     let journal = place.open().await;
-    journal
-        .acquire_lease(&dead_holder(), TTL)
-        .await
-        .expect("nobody has it");
+    journal.acquire_lease(&dead_holder(), TTL).await.expect("nobody has it");
     let wanting = (0..10).map(|_| {
         let journal = Arc::clone(&journal);
         tokio::spawn(async move { journal.acquire_lease(&Holder::this_process(), TTL).await })
@@ -620,17 +395,10 @@ async fn of_many_who_want_the_lease_one_gets_it(place: Place) {
 
 async fn a_flipped_bit_is_found(place: Place) {
     let (journal, records) = nine_records(&place).await;
-    place
-        .tamper("UPDATE journal SET body = replace(body, '5', '4') WHERE position = 5")
-        .await;
+    place.tamper("UPDATE journal SET body = replace(body, '5', '4') WHERE position = 5").await;
     let findings = findings(&*journal).await;
-    let [Finding::Altered(found)] = &findings[..] else {
-        panic!("{findings:?}")
-    };
-    assert_eq!(
-        (found.position, found.stream.as_str(), found.seq),
-        (5, "run/b", 2)
-    );
+    let [Finding::Altered(found)] = &findings[..] else { panic!("{findings:?}") };
+    assert_eq!((found.position, found.stream.as_str(), found.seq), (5, "run/b", 2));
     assert_eq!(found.at, Some(records[4].at));
     assert_eq!(
         findings[0].to_string(),
@@ -640,17 +408,11 @@ async fn a_flipped_bit_is_found(place: Place) {
 
 async fn removed_records_are_found(place: Place) {
     let (journal, _) = nine_records(&place).await;
-    place
-        .tamper("DELETE FROM journal WHERE position IN (4, 5)")
-        .await;
+    place.tamper("DELETE FROM journal WHERE position IN (4, 5)").await;
     let findings = findings(&*journal).await;
     assert_eq!(findings[0], Finding::Missing { first: 4, last: 5 });
-    assert!(
-        matches!(&findings[1], Finding::StreamGap { place, expected_seq: 2 } if place.stream == "run/a")
-    );
-    assert!(
-        matches!(&findings[2], Finding::StreamGap { place, expected_seq: 2 } if place.stream == "run/b")
-    );
+    assert!(matches!(&findings[1], Finding::StreamGap { place, expected_seq: 2 } if place.stream == "run/a"));
+    assert!(matches!(&findings[2], Finding::StreamGap { place, expected_seq: 2 } if place.stream == "run/b"));
     assert_eq!(findings.len(), 3);
 }
 
@@ -665,18 +427,8 @@ async fn an_inserted_record_is_found(place: Place) {
         )
         .await;
     let findings = findings(&*journal).await;
-    assert!(
-        matches!(&findings[0], Finding::Inserted(place) if place.position == 5),
-        "{findings:?}"
-    );
-    assert_eq!(
-        findings[1..],
-        [Finding::Renumbered {
-            first: 6,
-            last: 10,
-            by: 1
-        }]
-    );
+    assert!(matches!(&findings[0], Finding::Inserted(place) if place.position == 5), "{findings:?}");
+    assert_eq!(findings[1..], [Finding::Renumbered { first: 6, last: 10, by: 1 }]);
 }
 
 async fn reordered_records_are_found(place: Place) {
@@ -688,16 +440,7 @@ async fn reordered_records_are_found(place: Place) {
         )
         .await;
     let findings = findings(&*journal).await;
-    let [
-        Finding::Reordered {
-            place: one,
-            written_at: 7,
-        },
-        Finding::Reordered {
-            place: other,
-            written_at: 3,
-        },
-    ] = &findings[..]
+    let [Finding::Reordered { place: one, written_at: 7 }, Finding::Reordered { place: other, written_at: 3 }] = &findings[..]
     else {
         panic!("{findings:?}")
     };
@@ -708,16 +451,8 @@ async fn a_cut_tail_is_found_by_the_head(place: Place) {
     let (journal, records) = nine_records(&place).await;
     place.tamper("DELETE FROM journal WHERE position > 6").await;
     assert_eq!(findings(&*journal).await, [], "the chain alone cannot tell");
-    let report = audit::verify(&*journal, Some(records[8].hash))
-        .await
-        .expect("read");
-    assert_eq!(
-        report.findings,
-        [Finding::HeadNotFound {
-            expected: records[8].hash,
-            last_position: 6
-        }]
-    );
+    let report = audit::verify(&*journal, Some(records[8].hash)).await.expect("read");
+    assert_eq!(report.findings, [Finding::HeadNotFound { expected: records[8].hash, last_position: 6 }]);
 }
 
 async fn bytes_that_are_no_text_are_a_finding_and_no_crash(place: Place) {
@@ -725,53 +460,26 @@ async fn bytes_that_are_no_text_are_a_finding_and_no_crash(place: Place) {
     // PostgreSQL keeps text valid; there the stream's name is spoilt instead.
     place
         .tamper(match place {
-            Place::Sqlite(_) => {
-                "UPDATE journal SET stream = CAST(x'72756e2fff' AS TEXT) WHERE position = 2"
-            }
+            Place::Sqlite(_) => "UPDATE journal SET stream = CAST(x'72756e2fff' AS TEXT) WHERE position = 2",
             Place::Postgres(_) => "UPDATE journal SET stream = 'No Stream' WHERE position = 2",
         })
         .await;
-    let error = journal
-        .read(0, 100)
-        .await
-        .expect_err("it cannot be decoded");
-    assert!(
-        matches!(error, StoreError::Corrupt { position: 2, .. }),
-        "{error:?}"
-    );
+    let error = journal.read(0, 100).await.expect_err("it cannot be decoded");
+    assert!(matches!(error, StoreError::Corrupt { position: 2, .. }), "{error:?}");
     let findings = findings(&*journal).await;
-    assert!(
-        matches!(&findings[..], [Finding::Altered(place)] if place.position == 2),
-        "{findings:?}"
-    );
+    assert!(matches!(&findings[..], [Finding::Altered(place)] if place.position == 2), "{findings:?}");
     let mut lines = Vec::new();
-    assert_eq!(
-        audit::export(&*journal, &mut lines)
-            .await
-            .expect("exported"),
-        9
-    );
+    assert_eq!(audit::export(&*journal, &mut lines).await.expect("exported"), 9);
 }
 
 async fn an_export_holds_what_the_hashes_cover(place: Place) {
     let journal = place.open().await;
     let fence = lease(&*journal).await;
     let body = r#"{"b":1.0, "a":"\u00fc"}"#;
-    let record = NewRecord {
-        body: body.to_owned(),
-        ..event(7)
-    };
-    let records = journal
-        .append(fence, &stream("a"), 0, &[record, event(8)])
-        .await
-        .expect("appended");
+    let record = NewRecord { body: body.to_owned(), ..event(7) };
+    let records = journal.append(fence, &stream("a"), 0, &[record, event(8)]).await.expect("appended");
     let mut lines = Vec::new();
-    assert_eq!(
-        audit::export(&*journal, &mut lines)
-            .await
-            .expect("exported"),
-        2
-    );
+    assert_eq!(audit::export(&*journal, &mut lines).await.expect("exported"), 2);
     let text = String::from_utf8(lines).expect("text");
     let expected = format!(
         r#"{{"position":1,"stream":"run/a","seq":1,"at":"2026-11-21T00:00:00.007Z","kind":"Tested","prev":"{}","hash":"{}","event":{body}}}"#,
@@ -779,8 +487,7 @@ async fn an_export_holds_what_the_hashes_cover(place: Place) {
         records[0].hash
     );
     assert_eq!(text.lines().next(), Some(expected.as_str()));
-    let second: serde_json::Value =
-        serde_json::from_str(text.lines().nth(1).expect("two lines")).expect("JSON");
+    let second: serde_json::Value = serde_json::from_str(text.lines().nth(1).expect("two lines")).expect("JSON");
     assert_eq!(second["prev"], records[0].hash.to_string());
     assert_eq!(second["event"]["number"], 8);
 }
@@ -796,14 +503,8 @@ async fn a_newer_schema_is_refused(place: Place) {
         )
         .await
         .expect("noted");
-    let error = open(&SecretString::from(place.url()))
-        .await
-        .err()
-        .expect("refused");
-    assert!(
-        matches!(error, StoreError::SchemaNewer { found: 9, .. }),
-        "{error:?}"
-    );
+    let error = open(&SecretString::from(place.url())).await.err().expect("refused");
+    assert!(matches!(error, StoreError::SchemaNewer { found: 9, .. }), "{error:?}");
     assert!(!error.is_retryable());
     assert_eq!(findings(&*journal).await, []);
 }
@@ -812,35 +513,22 @@ async fn every_query_can_be_prepared(place: Place) {
     drop(place.open().await);
     match &place {
         Place::Sqlite(_) => {
-            let mut connection = sqlx::SqliteConnection::connect(&place.url())
-                .await
-                .expect("connects");
+            let mut connection = sqlx::SqliteConnection::connect(&place.url()).await.expect("connects");
             for sql in queries::SHARED.into_iter().chain(queries::ONLY_SQLITE) {
-                (&mut connection)
-                    .prepare(sql.into_sql_str())
-                    .await
-                    .expect(sql);
+                (&mut connection).prepare(sql.into_sql_str()).await.expect(sql);
             }
         }
         Place::Postgres(_) => {
-            let mut connection = sqlx::PgConnection::connect(&place.url())
-                .await
-                .expect("connects");
+            let mut connection = sqlx::PgConnection::connect(&place.url()).await.expect("connects");
             for sql in queries::SHARED.into_iter().chain(queries::ONLY_POSTGRES) {
-                (&mut connection)
-                    .prepare(sql.into_sql_str())
-                    .await
-                    .expect(sql);
+                (&mut connection).prepare(sql.into_sql_str()).await.expect(sql);
             }
         }
     }
 }
 
 async fn refusal(url: &str) -> StoreError {
-    open(&SecretString::from(url))
-        .await
-        .err()
-        .unwrap_or_else(|| panic!("{url} is refused"))
+    open(&SecretString::from(url)).await.err().unwrap_or_else(|| panic!("{url} is refused"))
 }
 
 #[tokio::test]
@@ -848,35 +536,16 @@ async fn a_file_that_cannot_be_a_journal_says_what_to_do() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let missing = refusal(&path("missing/journal.db")).await.to_string();
-    assert!(
-        missing.contains("does not exist: create it and start again"),
-        "{missing}"
-    );
-    let is_folder = refusal(&folder.path().display().to_string())
-        .await
-        .to_string();
+    assert!(missing.contains("does not exist: create it and start again"), "{missing}");
+    let is_folder = refusal(&folder.path().display().to_string()).await.to_string();
     assert!(is_folder.contains("this is a folder"), "{is_folder}");
-    std::fs::write(
-        path("notes.txt"),
-        "not a database at all, but long enough to have a header".repeat(20),
-    )
-    .expect("written");
+    std::fs::write(path("notes.txt"), "not a database at all, but long enough to have a header".repeat(20)).expect("written");
     let notes = refusal(&path("notes.txt")).await;
-    assert!(
-        notes.to_string().contains("is no SQLite database"),
-        "{notes}"
-    );
+    assert!(notes.to_string().contains("is no SQLite database"), "{notes}");
     assert!(!notes.is_retryable());
-    let looked = open_existing(&SecretString::from(path("misspelt.db")))
-        .await
-        .err()
-        .expect("refused")
-        .to_string();
+    let looked = open_existing(&SecretString::from(path("misspelt.db"))).await.err().expect("refused").to_string();
     assert!(looked.contains("check the path"), "{looked}");
-    assert!(
-        !folder.path().join("misspelt.db").exists(),
-        "looking creates nothing"
-    );
+    assert!(!folder.path().join("misspelt.db").exists(), "looking creates nothing");
 }
 
 #[tokio::test]
@@ -885,9 +554,7 @@ async fn a_new_file_is_readable_by_its_owner_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let place = Place::Sqlite(folder);
     nine_records(&place).await;
-    let Place::Sqlite(folder) = &place else {
-        unreachable!("it was made above")
-    };
+    let Place::Sqlite(folder) = &place else { unreachable!("it was made above") };
     for entry in std::fs::read_dir(folder.path()).expect("listed") {
         let entry = entry.expect("listed");
         let mode = entry.metadata().expect("known").permissions().mode() & 0o777;
@@ -899,21 +566,11 @@ async fn a_new_file_is_readable_by_its_owner_alone() {
 async fn a_server_that_refuses_says_what_to_do_and_no_password() {
     let database = TestDatabase::new().await;
     let with_password = database.url.replacen("pointsman@", "pointsman:hunter2@", 1);
-    let (base, _) = with_password
-        .rsplit_once('/')
-        .expect("a URL with a database");
+    let (base, _) = with_password.rsplit_once('/').expect("a URL with a database");
     let absent = refusal(&format!("{base}/absent")).await;
-    assert!(
-        absent.to_string().contains("create the database"),
-        "{absent}"
-    );
+    assert!(absent.to_string().contains("create the database"), "{absent}");
     let stranger = refusal(&with_password.replacen("pointsman:", "stranger:", 1)).await;
-    assert!(
-        stranger
-            .to_string()
-            .contains("check the user and the password"),
-        "{stranger}"
-    );
+    assert!(stranger.to_string().contains("check the user and the password"), "{stranger}");
     // A port that was free a moment ago and that nobody listens on.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let port = listener.local_addr().expect("bound").port();
@@ -921,14 +578,8 @@ async fn a_server_that_refuses_says_what_to_do_and_no_password() {
     let down = refusal(&format!("postgres://ada:hunter2@127.0.0.1:{port}/journal")).await;
     assert!(down.is_retryable(), "{down:?}");
     for error in [absent, stranger, down] {
-        assert!(
-            !format!("{error} {error:?}").contains("hunter2"),
-            "{error:?}"
-        );
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
     }
     let anonymous = refusal("postgres://127.0.0.1/journal").await;
-    assert!(
-        anonymous.to_string().contains("names no user"),
-        "{anonymous}"
-    );
+    assert!(anonymous.to_string().contains("names no user"), "{anonymous}");
 }

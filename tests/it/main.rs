@@ -2,5 +2,5 @@
 //! They need the PostgreSQL server that `bin/test` starts.
 
 mod harness;
-mod process;
 mod journal_contract;
+mod process;

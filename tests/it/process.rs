@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pointsman::actions::process::{
-    Command, Exit, Finished, LeftBehind, Line, OutputLimits, ProcessError, ProcessGroup, Spawner,
-    Stream, end_group, group_is_gone, run,
+    Command, Exit, Finished, LeftBehind, Line, OutputLimits, ProcessError, ProcessGroup, Spawner, Stream, end_group,
+    group_is_gone, run,
 };
 use rustix::process::{Pid, Signal};
 use secrecy::SecretString;
@@ -27,10 +27,7 @@ fn spawner() -> Spawner {
 }
 
 fn shell(script: &str) -> Command {
-    Command::new("sh")
-        .args(["-c", script])
-        .cwd("/")
-        .grace(Duration::from_secs(5))
+    Command::new("sh").args(["-c", script]).cwd("/").grace(Duration::from_secs(5))
 }
 
 /// Runs to the end and does not look at lines.
@@ -39,14 +36,7 @@ async fn finish(command: Command) -> Result<Finished, ProcessError> {
 }
 
 async fn run_with(command: Command, cancel: &CancellationToken) -> Result<Finished, ProcessError> {
-    run(
-        &spawner(),
-        command,
-        async |_| Ok::<_, Infallible>(()),
-        &mut |_| {},
-        cancel,
-    )
-    .await
+    run(&spawner(), command, async |_| Ok::<_, Infallible>(()), &mut |_| {}, cancel).await
 }
 
 /// Told by the kernel when the last process that opened it has ended. A process that holds it says `up`.
@@ -61,14 +51,7 @@ impl Lifeline {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("lifeline");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &path,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RWXU,
-            0,
-        )
-        .expect("a FIFO");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).expect("a FIFO");
         let (line, up) = tokio::sync::mpsc::unbounded_channel();
         let (last, gone) = tokio::sync::oneshot::channel();
         let read = path.clone();
@@ -78,28 +61,17 @@ impl Lifeline {
             }
             let _ = last.send(());
         });
-        Self {
-            path,
-            up,
-            gone,
-            _directory: directory,
-        }
+        Self { path, up, gone, _directory: directory }
     }
 
     /// Waits until a process has said that it runs; gives what it wrote.
     async fn up(&mut self) -> String {
-        tokio::time::timeout(PATIENCE, self.up.recv())
-            .await
-            .expect("in time")
-            .expect("before all are gone")
+        tokio::time::timeout(PATIENCE, self.up.recv()).await.expect("in time").expect("before all are gone")
     }
 
     /// Waits until the last process is gone.
     async fn gone(self) {
-        tokio::time::timeout(PATIENCE, self.gone)
-            .await
-            .expect("a process survived")
-            .expect("the reader lives");
+        tokio::time::timeout(PATIENCE, self.gone).await.expect("a process survived").expect("the reader lives");
     }
 }
 
@@ -113,17 +85,9 @@ const FAMILY: &str = r#"
 
 #[tokio::test]
 async fn the_exit_status_and_both_outputs_are_exact() {
-    let finished = finish(shell("echo out; echo err >&2; exit 7"))
-        .await
-        .expect("runs");
+    let finished = finish(shell("echo out; echo err >&2; exit 7")).await.expect("runs");
     assert_eq!((finished.exit, finished.left_behind), (Exit::Code(7), 0));
-    assert_eq!(
-        (
-            finished.stdout.text().as_str(),
-            finished.stderr.text().as_str()
-        ),
-        ("out\n", "err\n")
-    );
+    assert_eq!((finished.stdout.text().as_str(), finished.stderr.text().as_str()), ("out\n", "err\n"));
     assert!(!finished.truncated);
     let killed = finish(shell("kill -KILL $$")).await.expect("runs");
     assert_eq!(killed.exit, Exit::Signal(9));
@@ -131,26 +95,13 @@ async fn the_exit_status_and_both_outputs_are_exact() {
 
 #[tokio::test]
 async fn a_command_sees_its_environment_and_nothing_of_ours() {
-    let command = Command::new("env")
-        .cwd("/")
-        .env("ASKED", "a b")
-        .secret_env("SECRET", SecretString::from("hunter2-long"));
+    let command = Command::new("env").cwd("/").env("ASKED", "a b").secret_env("SECRET", SecretString::from("hunter2-long"));
     let finished = finish(command).await.expect("runs");
     let text = finished.stdout.text();
-    let mut names: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, _)| name)
-        .collect();
+    let mut names: Vec<&str> = text.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name).collect();
     names.sort_unstable();
-    assert_eq!(
-        names,
-        ["ASKED", "HOME", "LANG", "PATH", "POINTSMAN_GROUP", "SECRET"]
-    );
-    assert!(
-        text.contains("ASKED=a b\n") && text.contains("SECRET=[redacted]\n"),
-        "{text}"
-    );
+    assert_eq!(names, ["ASKED", "HOME", "LANG", "PATH", "POINTSMAN_GROUP", "SECRET"]);
+    assert!(text.contains("ASKED=a b\n") && text.contains("SECRET=[redacted]\n"), "{text}");
 }
 
 #[tokio::test]
@@ -160,24 +111,15 @@ async fn input_arrives_whole_and_in_the_right_directory() {
         use sha2::Digest as _;
         hex::encode(sha2::Sha256::digest(&bytes))
     };
-    let finished = finish(shell("pwd; sha256sum").cwd("/usr").stdin(bytes))
-        .await
-        .expect("runs");
+    let finished = finish(shell("pwd; sha256sum").cwd("/usr").stdin(bytes)).await.expect("runs");
     assert_eq!(finished.stdout.text(), format!("/usr\n{expected}  -\n"));
 }
 
 #[tokio::test]
 async fn a_command_that_cannot_start_says_why() {
-    let error = finish(Command::new("no-such-program"))
-        .await
-        .expect_err("cannot start");
-    assert_eq!(
-        error.to_string(),
-        "`no-such-program` could not be started: No such file or directory (os error 2)"
-    );
-    let error = finish(Command::new("true").cwd("/no/such/place"))
-        .await
-        .expect_err("cannot start");
+    let error = finish(Command::new("no-such-program")).await.expect_err("cannot start");
+    assert_eq!(error.to_string(), "`no-such-program` could not be started: No such file or directory (os error 2)");
+    let error = finish(Command::new("true").cwd("/no/such/place")).await.expect_err("cannot start");
     assert!(matches!(error, ProcessError::NotStarted { .. }), "{error}");
 }
 
@@ -185,19 +127,9 @@ async fn a_command_that_cannot_start_says_why() {
 async fn a_missing_supervisor_is_named() {
     let spawner = Spawner::new(PathBuf::from("/no/such/pointsman"));
     let cancel = CancellationToken::new();
-    let ran = run(
-        &spawner,
-        shell("true"),
-        async |_| Ok::<_, Infallible>(()),
-        &mut |_| {},
-        &cancel,
-    )
-    .await;
+    let ran = run(&spawner, shell("true"), async |_| Ok::<_, Infallible>(()), &mut |_| {}, &cancel).await;
     let error = ran.expect_err("cannot start");
-    assert_eq!(
-        error.to_string(),
-        "starting the supervisor /no/such/pointsman: No such file or directory (os error 2)"
-    );
+    assert_eq!(error.to_string(), "starting the supervisor /no/such/pointsman: No such file or directory (os error 2)");
 }
 
 #[tokio::test]
@@ -211,16 +143,9 @@ async fn nothing_runs_when_the_start_could_not_be_recorded() {
         group = Some(started);
         Err("the journal is full")
     };
-    let error = run(&spawner(), command, on_started, &mut |_| {}, &cancel)
-        .await
-        .expect_err("is not run");
-    assert_eq!(
-        error.to_string(),
-        "the start could not be recorded, so nothing was run: the journal is full"
-    );
-    end_group(&group.expect("was told"), PATIENCE)
-        .await
-        .expect("ends by itself");
+    let error = run(&spawner(), command, on_started, &mut |_| {}, &cancel).await.expect_err("is not run");
+    assert_eq!(error.to_string(), "the start could not be recorded, so nothing was run: the journal is full");
+    end_group(&group.expect("was told"), PATIENCE).await.expect("ends by itself");
     assert!(!trace.exists());
 }
 
@@ -236,9 +161,7 @@ async fn the_group_is_known_before_the_command_and_gone_after_it() {
         group = Some(started);
         Ok::<_, Infallible>(())
     };
-    run(&spawner(), command, on_started, &mut |_| {}, &cancel)
-        .await
-        .expect("runs");
+    run(&spawner(), command, on_started, &mut |_| {}, &cancel).await.expect("runs");
     assert!(trace.exists());
     assert!(group_is_gone(&group.expect("was told")));
 }
@@ -246,9 +169,7 @@ async fn the_group_is_known_before_the_command_and_gone_after_it() {
 #[tokio::test]
 async fn grandchildren_that_hold_the_pipe_end_with_the_command() {
     let lifeline = Lifeline::new();
-    let finished = finish(shell(FAMILY).env("LIFELINE", &lifeline.path))
-        .await
-        .expect("runs");
+    let finished = finish(shell(FAMILY).env("LIFELINE", &lifeline.path)).await.expect("runs");
     assert_eq!(finished.exit, Exit::Code(0));
     assert!(finished.left_behind >= 2, "{finished:?}");
     lifeline.gone().await;
@@ -258,31 +179,19 @@ async fn grandchildren_that_hold_the_pipe_end_with_the_command() {
 async fn cancel_ends_the_stubborn_and_the_escaped() {
     let mut lifeline = Lifeline::new();
     let cancel = CancellationToken::new();
-    let script =
-        format!("{FAMILY}\ntrap 'echo cleaning up; exit 3' TERM; while :; do sleep 0.1; done");
-    let command = shell(&script)
-        .env("LIFELINE", &lifeline.path)
-        .grace(Duration::from_millis(800));
+    let script = format!("{FAMILY}\ntrap 'echo cleaning up; exit 3' TERM; while :; do sleep 0.1; done");
+    let command = shell(&script).env("LIFELINE", &lifeline.path).grace(Duration::from_millis(800));
     let running = {
         let cancel = cancel.clone();
         tokio::spawn(async move { run_with(command, &cancel).await })
     };
-    let mut up = [
-        lifeline.up().await,
-        lifeline.up().await,
-        lifeline.up().await,
-    ];
+    let mut up = [lifeline.up().await, lifeline.up().await, lifeline.up().await];
     up.sort();
     assert_eq!(up, ["escaped", "leader", "stubborn"]);
     cancel.cancel();
     let error = running.await.expect("joins").expect_err("is cancelled");
-    let ProcessError::Cancelled(Some(finished)) = error else {
-        panic!("{error}")
-    };
-    assert_eq!(
-        (finished.exit, finished.stdout.text().as_str()),
-        (Exit::Code(3), "cleaning up\n")
-    );
+    let ProcessError::Cancelled(Some(finished)) = error else { panic!("{error}") };
+    assert_eq!((finished.exit, finished.stdout.text().as_str()), (Exit::Code(3), "cleaning up\n"));
     lifeline.gone().await;
 }
 
@@ -290,18 +199,14 @@ async fn cancel_ends_the_stubborn_and_the_escaped() {
 async fn a_command_that_was_cancelled_before_it_began_does_not_run() {
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let error = run_with(shell("true"), &cancel)
-        .await
-        .expect_err("is cancelled");
+    let error = run_with(shell("true"), &cancel).await.expect_err("is cancelled");
     assert!(matches!(error, ProcessError::Cancelled(None)), "{error}");
 }
 
 #[tokio::test]
 async fn a_dropped_future_ends_everything() {
     let mut lifeline = Lifeline::new();
-    let command = shell(&format!("{FAMILY}\nwait"))
-        .env("LIFELINE", &lifeline.path)
-        .grace(Duration::from_millis(50));
+    let command = shell(&format!("{FAMILY}\nwait")).env("LIFELINE", &lifeline.path).grace(Duration::from_millis(50));
     let running = tokio::spawn(finish(command));
     lifeline.up().await;
     running.abort();
@@ -312,29 +217,19 @@ async fn a_dropped_future_ends_everything() {
 async fn a_dead_supervisor_makes_the_outcome_unknown_and_leaves_nothing() {
     let lifeline = Lifeline::new();
     let script = format!("{FAMILY}\nkill -KILL $PPID; sleep 1000");
-    let error = finish(shell(&script).env("LIFELINE", &lifeline.path))
-        .await
-        .expect_err("is unknown");
-    assert!(
-        matches!(error, ProcessError::SupervisorLost { .. }),
-        "{error}"
-    );
+    let error = finish(shell(&script).env("LIFELINE", &lifeline.path)).await.expect_err("is unknown");
+    assert!(matches!(error, ProcessError::SupervisorLost { .. }), "{error}");
     lifeline.gone().await;
 }
 
 #[tokio::test]
 async fn kill_nine_of_the_bot_leaves_nothing_behind() {
     if let Some(lifeline) = role() {
-        let command = shell(&format!("{FAMILY}\nwait"))
-            .env("LIFELINE", lifeline)
-            .grace(Duration::from_millis(100));
+        let command = shell(&format!("{FAMILY}\nwait")).env("LIFELINE", lifeline).grace(Duration::from_millis(100));
         finish(command).await.expect("is killed before it ends");
     }
     let mut lifeline = Lifeline::new();
-    let mut bot = start_again(
-        "process::kill_nine_of_the_bot_leaves_nothing_behind",
-        &lifeline.path,
-    );
+    let mut bot = start_again("process::kill_nine_of_the_bot_leaves_nothing_behind", &lifeline.path);
     for _ in 0..3 {
         lifeline.up().await;
     }
@@ -347,25 +242,12 @@ async fn kill_nine_of_the_bot_leaves_nothing_behind() {
 async fn resume_ends_what_a_dead_bot_and_a_dead_supervisor_left() {
     let script = format!("{FAMILY}\necho \"$POINTSMAN_GROUP\" >&3; wait");
     if let Some(lifeline) = role() {
-        finish(shell(&script).env("LIFELINE", lifeline))
-            .await
-            .expect("is killed before it ends");
+        finish(shell(&script).env("LIFELINE", lifeline)).await.expect("is killed before it ends");
     }
     let mut lifeline = Lifeline::new();
-    let mut bot = start_again(
-        "process::resume_ends_what_a_dead_bot_and_a_dead_supervisor_left",
-        &lifeline.path,
-    );
-    let told = [
-        lifeline.up().await,
-        lifeline.up().await,
-        lifeline.up().await,
-        lifeline.up().await,
-    ];
-    let mark = told
-        .iter()
-        .find_map(|line| line.split_once(':'))
-        .expect("the shell tells its group");
+    let mut bot = start_again("process::resume_ends_what_a_dead_bot_and_a_dead_supervisor_left", &lifeline.path);
+    let told = [lifeline.up().await, lifeline.up().await, lifeline.up().await, lifeline.up().await];
+    let mark = told.iter().find_map(|line| line.split_once(':')).expect("the shell tells its group");
     let (start_time, boot_id) = mark.1.split_once(':').expect("start and boot");
     // What the journal would remember.
     let group = ProcessGroup {
@@ -380,39 +262,21 @@ async fn resume_ends_what_a_dead_bot_and_a_dead_supervisor_left() {
     bot.wait().expect("is collected");
     rustix::process::kill_process(supervisor, Signal::KILL).expect("is killed");
     assert!(!group_is_gone(&group));
-    end_group(&group, Duration::from_millis(100))
-        .await
-        .expect("all ends");
+    end_group(&group, Duration::from_millis(100)).await.expect("all ends");
     assert!(group_is_gone(&group));
     lifeline.gone().await;
 }
 
 #[tokio::test]
 async fn a_strangers_group_is_never_touched() {
-    let mut stranger = std::process::Command::new("cat")
-        .stdin(std::process::Stdio::piped())
-        .spawn()
-        .expect("starts");
+    let mut stranger = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().expect("starts");
     let pid = i32::try_from(stranger.id()).expect("fits");
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .expect("reads")
-        .trim()
-        .to_owned();
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("reads").trim().to_owned();
     // As if the group's id had been given to the stranger since.
-    let group = ProcessGroup {
-        pgid: pid,
-        start_time: 1,
-        boot_id,
-    };
-    assert_eq!(
-        end_group(&group, Duration::ZERO).await,
-        Ok::<(), LeftBehind>(())
-    );
+    let group = ProcessGroup { pgid: pid, start_time: 1, boot_id };
+    assert_eq!(end_group(&group, Duration::ZERO).await, Ok::<(), LeftBehind>(()));
     assert!(group_is_gone(&group));
-    assert!(
-        stranger.try_wait().expect("is asked").is_none(),
-        "the stranger lives"
-    );
+    assert!(stranger.try_wait().expect("is asked").is_none(), "the stranger lives");
     drop(stranger.stdin.take());
     stranger.wait().expect("ends by itself");
 }
@@ -431,19 +295,8 @@ async fn secrets_are_masked_across_the_pieces_of_a_pipe() {
     let command = shell(script).secret_env("TOKEN", SecretString::from(secret));
     let cancel = CancellationToken::new();
     let mut on_line = |line: Line<'_>| lines.push((line.stream, line.text.to_owned()));
-    let finished = run(
-        &spawner(),
-        command,
-        async |_| Ok::<_, Infallible>(()),
-        &mut on_line,
-        &cancel,
-    )
-    .await
-    .expect("runs");
-    assert_eq!(
-        finished.stdout.text(),
-        "raw [redacted]\ncoloured [redacted]\ncoded [redacted]\n"
-    );
+    let finished = run(&spawner(), command, async |_| Ok::<_, Infallible>(()), &mut on_line, &cancel).await.expect("runs");
+    assert_eq!(finished.stdout.text(), "raw [redacted]\ncoloured [redacted]\ncoded [redacted]\n");
     assert_eq!(finished.stderr.text(), "err [redacted]\n");
     assert_eq!(lines.len(), 4);
     assert!(lines.contains(&(Stream::Stderr, "err [redacted]".to_owned())));
@@ -452,10 +305,7 @@ async fn secrets_are_masked_across_the_pieces_of_a_pipe() {
 #[tokio::test]
 async fn a_hundred_megabytes_of_output_need_no_memory() {
     if role().is_some() {
-        let limits = OutputLimits {
-            head_bytes: 100,
-            tail_bytes: 100,
-        };
+        let limits = OutputLimits { head_bytes: 100, tail_bytes: 100 };
         let command = shell("yes 0123456789abcdef | head -c 100000000; echo end")
             .limits(limits)
             .secret_env("S", SecretString::from("staple"));
@@ -466,10 +316,7 @@ async fn a_hundred_megabytes_of_output_need_no_memory() {
         return;
     }
     let unused = Path::new("/");
-    let mut bot = start_again(
-        "process::a_hundred_megabytes_of_output_need_no_memory",
-        unused,
-    );
+    let mut bot = start_again("process::a_hundred_megabytes_of_output_need_no_memory", unused);
     let mut peak_kib = 0;
     // The last reading before its end is the peak: the kernel keeps the high-water mark.
     while let Ok(None) = bot.try_wait() {
@@ -485,15 +332,7 @@ async fn a_hundred_megabytes_of_output_need_no_memory() {
 async fn a_supervised_program_ends_when_its_owners_end_of_the_pipe_closes() {
     let mut lifeline = Lifeline::new();
     let mut owned = std::process::Command::new(env!("CARGO_BIN_EXE_pointsman"))
-        .args([
-            "supervise",
-            "--grace-ms",
-            "100",
-            "--",
-            "sh",
-            "-c",
-            &format!("{FAMILY}\nwait"),
-        ])
+        .args(["supervise", "--grace-ms", "100", "--", "sh", "-c", &format!("{FAMILY}\nwait")])
         .env("LIFELINE", &lifeline.path)
         .stdin(std::process::Stdio::piped())
         .spawn()
@@ -516,12 +355,7 @@ fn the_supervisor_ends_as_its_program_does() {
             .spawn()
             .expect("starts");
         let mut text = String::new();
-        child
-            .stdout
-            .take()
-            .expect("piped")
-            .read_to_string(&mut text)
-            .expect("reads");
+        child.stdout.take().expect("piped").read_to_string(&mut text).expect("reads");
         let keep_open = child.stdin.take();
         let code = child.wait().expect("ends").code();
         drop(keep_open);
@@ -532,10 +366,7 @@ fn the_supervisor_ends_as_its_program_does() {
 }
 
 /// What this process is to do instead of testing, when a test started it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test speaks to its own second process"
-)]
+#[expect(clippy::disallowed_methods, reason = "a test speaks to its own second process")]
 fn role() -> Option<PathBuf> {
     std::env::var_os(ROLE).map(PathBuf::from)
 }
@@ -553,8 +384,6 @@ fn start_again(test: &str, with: &Path) -> std::process::Child {
 /// The most memory that the process ever had resident.
 fn high_water_kib(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().trim_end_matches("kB").trim().parse().ok()
 }

@@ -45,18 +45,9 @@ pub struct LeftBehind {
 impl ProcessGroup {
     /// The group that the running process `pid` leads.
     pub(super) fn of_leader(pid: i32) -> io::Result<Self> {
-        let gone = || {
-            io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("process {pid} is not there"),
-            )
-        };
+        let gone = || io::Error::new(io::ErrorKind::NotFound, format!("process {pid} is not there"));
         let start_time = procfs::read_process(pid).ok_or_else(gone)?.start_time;
-        Ok(Self {
-            pgid: pid,
-            start_time,
-            boot_id: procfs::boot_id()?,
-        })
+        Ok(Self { pgid: pid, start_time, boot_id: procfs::boot_id()? })
     }
 
     /// The value of [`MARK`] in the environment of this group's processes.
@@ -80,12 +71,7 @@ impl Remains {
     }
 
     fn pids(&self) -> Vec<i32> {
-        let mut pids: Vec<i32> = self
-            .ours
-            .iter()
-            .chain(&self.doubtful)
-            .map(|process| process.pid)
-            .collect();
+        let mut pids: Vec<i32> = self.ours.iter().chain(&self.doubtful).map(|process| process.pid).collect();
         pids.sort_unstable();
         pids
     }
@@ -104,10 +90,7 @@ pub fn group_is_gone(group: &ProcessGroup) -> bool {
 /// [`LeftBehind`] names what is still there: a process stuck in the kernel, another user's, or one
 /// of which it cannot be told whether it belongs to the group (such a one is never signalled).
 pub async fn end_group(group: &ProcessGroup, grace: Duration) -> Result<(), LeftBehind> {
-    let unreadable = |_| LeftBehind {
-        pgid: group.pgid,
-        pids: Vec::new(),
-    };
+    let unreadable = |_| LeftBehind { pgid: group.pgid, pids: Vec::new() };
     let kill_from = Instant::now() + grace;
     let give_up = kill_from + KILL_PATIENCE;
     let mut termed = std::collections::HashSet::new();
@@ -117,10 +100,7 @@ pub async fn end_group(group: &ProcessGroup, grace: Duration) -> Result<(), Left
             return Ok(());
         }
         if remains.ours.is_empty() || Instant::now() >= give_up {
-            return Err(LeftBehind {
-                pgid: group.pgid,
-                pids: remains.pids(),
-            });
+            return Err(LeftBehind { pgid: group.pgid, pids: remains.pids() });
         }
         let kill = Instant::now() >= kill_from;
         for process in &remains.ours {
@@ -139,22 +119,13 @@ fn remains(group: &ProcessGroup) -> io::Result<Remains> {
     if procfs::boot_id()? != group.boot_id {
         return Ok(Remains::default());
     }
-    Ok(sort(group, procfs::processes()?, |pid| {
-        procfs::environment_value(pid, MARK)
-    }))
+    Ok(sort(group, procfs::processes()?, |pid| procfs::environment_value(pid, MARK)))
 }
 
 /// Tells ours from strangers. `mark_of` reads a process's mark.
-fn sort(
-    group: &ProcessGroup,
-    all: Vec<Process>,
-    mark_of: impl Fn(i32) -> Option<Vec<u8>>,
-) -> Remains {
+fn sort(group: &ProcessGroup, all: Vec<Process>, mark_of: impl Fn(i32) -> Option<Vec<u8>>) -> Remains {
     let mark = group.mark();
-    let leader = all
-        .iter()
-        .find(|process| process.pid == group.pgid)
-        .copied();
+    let leader = all.iter().find(|process| process.pid == group.pgid).copied();
     let leader_is_ours = leader.is_some_and(|leader| leader.start_time == group.start_time);
     // The kernel gives an id away only when no process and no group holds it: another leader means
     // that our group had no member left, and whoever is in that group now came later.
@@ -181,91 +152,55 @@ mod tests {
     use super::*;
 
     fn group() -> ProcessGroup {
-        ProcessGroup {
-            pgid: 100,
-            start_time: 1_000,
-            boot_id: "boot".to_owned(),
-        }
+        ProcessGroup { pgid: 100, start_time: 1_000, boot_id: "boot".to_owned() }
     }
 
     fn process(pid: i32, group: i32, start_time: u64) -> Process {
-        Process {
-            pid,
-            parent: 1,
-            group,
-            start_time,
-            zombie: false,
-        }
+        Process { pid, parent: 1, group, start_time, zombie: false }
     }
 
     /// Sorts processes, each given with its mark, into (ours, doubtful).
     fn sorted(processes: &[(Process, Option<&str>)]) -> (Vec<i32>, Vec<i32>) {
         let all = processes.iter().map(|(process, _)| *process).collect();
-        let marks: std::collections::HashMap<i32, Option<&str>> = processes
-            .iter()
-            .map(|(process, mark)| (process.pid, *mark))
-            .collect();
-        let remains = sort(&group(), all, |pid| {
-            marks[&pid].map(|mark| mark.as_bytes().to_vec())
-        });
+        let marks: std::collections::HashMap<i32, Option<&str>> =
+            processes.iter().map(|(process, mark)| (process.pid, *mark)).collect();
+        let remains = sort(&group(), all, |pid| marks[&pid].map(|mark| mark.as_bytes().to_vec()));
         let pids = |processes: Vec<Process>| processes.iter().map(|process| process.pid).collect();
         (pids(remains.ours), pids(remains.doubtful))
     }
 
     #[test]
     fn members_of_a_living_leader_are_ours_marked_or_not() {
-        let found = sorted(&[
-            (process(100, 100, 1_000), None),
-            (process(101, 100, 1_001), None),
-            (process(7, 7, 5), None),
-        ]);
+        let found = sorted(&[(process(100, 100, 1_000), None), (process(101, 100, 1_001), None), (process(7, 7, 5), None)]);
         assert_eq!(found, (vec![100, 101], vec![]));
     }
 
     #[test]
     fn a_marked_process_is_ours_wherever_it_went() {
         let mark = group().mark();
-        assert_eq!(
-            sorted(&[(process(150, 150, 1_200), Some(&mark))]),
-            (vec![150], vec![])
-        );
+        assert_eq!(sorted(&[(process(150, 150, 1_200), Some(&mark))]), (vec![150], vec![]));
     }
 
     #[test]
     fn a_reused_id_makes_strangers_of_the_whole_group() {
-        let found = sorted(&[
-            (process(100, 100, 9_000), None),
-            (process(300, 100, 9_001), None),
-        ]);
+        let found = sorted(&[(process(100, 100, 9_000), None), (process(300, 100, 9_001), None)]);
         assert_eq!(found, (vec![], vec![]));
     }
 
     #[test]
     fn an_unmarked_member_of_a_group_without_leader_is_doubtful() {
-        assert_eq!(
-            sorted(&[(process(300, 100, 9_001), None)]),
-            (vec![], vec![300])
-        );
+        assert_eq!(sorted(&[(process(300, 100, 9_001), None)]), (vec![], vec![300]));
     }
 
     #[test]
     fn another_groups_mark_makes_a_stranger() {
-        assert_eq!(
-            sorted(&[(process(300, 100, 9_001), Some("100:8999:boot"))]),
-            (vec![], vec![])
-        );
+        assert_eq!(sorted(&[(process(300, 100, 9_001), Some("100:8999:boot"))]), (vec![], vec![]));
     }
 
     #[test]
     fn zombies_and_elders_do_not_count() {
-        let zombie = Process {
-            zombie: true,
-            ..process(100, 100, 1_000)
-        };
-        assert_eq!(
-            sorted(&[(zombie, None), (process(99, 100, 900), None)]),
-            (vec![], vec![])
-        );
+        let zombie = Process { zombie: true, ..process(100, 100, 1_000) };
+        assert_eq!(sorted(&[(zombie, None), (process(99, 100, 900), None)]), (vec![], vec![]));
     }
 
     #[test]

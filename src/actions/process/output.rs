@@ -40,10 +40,7 @@ pub struct OutputLimits {
 impl Default for OutputLimits {
     /// 64 KiB of head and of tail: some 1,500 lines, well below Discord's 10 MiB for an attachment.
     fn default() -> Self {
-        Self {
-            head_bytes: 64 * 1024,
-            tail_bytes: 64 * 1024,
-        }
+        Self { head_bytes: 64 * 1024, tail_bytes: 64 * 1024 }
     }
 }
 
@@ -71,10 +68,7 @@ impl Captured {
     #[must_use]
     pub fn text(&self) -> String {
         if self.truncated() {
-            format!(
-                "{}\n[... {} bytes left out ...]\n{}",
-                self.head, self.dropped_bytes, self.tail
-            )
+            format!("{}\n[... {} bytes left out ...]\n{}", self.head, self.dropped_bytes, self.tail)
         } else {
             format!("{}{}", self.head, self.tail)
         }
@@ -98,10 +92,7 @@ impl Sink {
             cleaner: Cleaner::default(),
             clean: redactor.stream(),
             line: Vec::new(),
-            keeper: Keeper {
-                limits,
-                ..Keeper::default()
-            },
+            keeper: Keeper { limits, ..Keeper::default() },
             total_bytes: 0,
         }
     }
@@ -165,10 +156,7 @@ impl Sink {
 
 /// The greatest place not after `at` where no character is cut.
 fn floor_char_boundary(text: &[u8], at: usize) -> usize {
-    (at.saturating_sub(3)..=at)
-        .rev()
-        .find(|place| text.get(*place).is_none_or(|byte| byte & 0xC0 != 0x80))
-        .unwrap_or(at)
+    (at.saturating_sub(3)..=at).rev().find(|place| text.get(*place).is_none_or(|byte| byte & 0xC0 != 0x80)).unwrap_or(at)
 }
 
 /// Where in a control sequence the cleaner is (ECMA-48).
@@ -226,11 +214,7 @@ impl Cleaner {
 
     /// What stands for a character that the end has cut.
     fn finish(&mut self) -> &'static [u8] {
-        if std::mem::take(&mut self.partial).is_empty() {
-            b""
-        } else {
-            "\u{FFFD}".as_bytes()
-        }
+        if std::mem::take(&mut self.partial).is_empty() { b"" } else { "\u{FFFD}".as_bytes() }
     }
 
     fn step(&mut self, byte: u8, to: &mut Vec<u8>) {
@@ -238,9 +222,7 @@ impl Cleaner {
             (Mode::Text8, 0x07) | (Mode::Text8Escape, b'\\') => Mode::Text,
             (Mode::Text8, 0x1B) => Mode::Text8Escape,
             // A newline ends a broken sequence: text must not vanish for want of a terminator.
-            (Mode::Control | Mode::Text8 | Mode::Text8Escape | Mode::Escape, b'\n') => {
-                emit(b'\n', to)
-            }
+            (Mode::Control | Mode::Text8 | Mode::Text8Escape | Mode::Escape, b'\n') => emit(b'\n', to),
             (Mode::Text8 | Mode::Text8Escape, _) => Mode::Text8,
             (Mode::Control, 0x40..=0x7E) => Mode::Text,
             (Mode::Control, 0x20..=0x3F) => Mode::Control,
@@ -273,12 +255,7 @@ fn push_printable(text: &str, to: &mut Vec<u8>) {
         return;
     }
     let steers = |c: char| matches!(c, '\u{80}'..='\u{9F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-    to.extend(
-        text.chars()
-            .filter(|c| !steers(*c))
-            .collect::<String>()
-            .into_bytes(),
-    );
+    to.extend(text.chars().filter(|c| !steers(*c)).collect::<String>().into_bytes());
 }
 
 /// Keeps head and tail at constant memory.
@@ -292,8 +269,7 @@ struct Keeper {
 
 impl Keeper {
     fn push(&mut self, text: &[u8]) {
-        let (to_head, rest) =
-            text.split_at(text.len().min(self.limits.head_bytes - self.head.len()));
+        let (to_head, rest) = text.split_at(text.len().min(self.limits.head_bytes - self.head.len()));
         self.head.extend_from_slice(to_head);
         // Of a piece longer than the whole tail only the end can stay.
         let (skipped, rest) = rest.split_at(rest.len().saturating_sub(self.limits.tail_bytes));
@@ -313,12 +289,7 @@ impl Keeper {
             (head, tail)
         };
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Captured {
-            head: text(head),
-            tail: text(tail),
-            dropped_bytes: self.dropped_bytes,
-            total_bytes,
-        }
+        Captured { head: text(head), tail: text(tail), dropped_bytes: self.dropped_bytes, total_bytes }
     }
 }
 
@@ -328,12 +299,7 @@ mod tests {
     use secrecy::SecretString;
 
     /// Feeds `bytes` in pieces of `size` and gives the lines and what was kept.
-    fn capture(
-        bytes: &[u8],
-        size: usize,
-        limits: OutputLimits,
-        secrets: &[&str],
-    ) -> (Vec<String>, Captured) {
+    fn capture(bytes: &[u8], size: usize, limits: OutputLimits, secrets: &[&str]) -> (Vec<String>, Captured) {
         let redactor = Redactor::new(secrets.iter().map(|secret| SecretString::from(*secret)));
         let mut sink = Sink::new(&redactor, limits);
         let mut lines = Vec::new();
@@ -349,11 +315,7 @@ mod tests {
         let bytes = "\u{1b}[1;31mred\u{1b}[0m\ttab\u{7}\r\n 10%\r 20%\u{1b}]0;title\u{7}é\u{1b}(Bx\u{9b}y\u{202e}z".as_bytes();
         for size in 1..bytes.len() {
             let (lines, captured) = capture(bytes, size, OutputLimits::default(), &[]);
-            assert_eq!(
-                captured.text(),
-                "red\ttab\n 10%\n 20%éxyz",
-                "pieces of {size}"
-            );
+            assert_eq!(captured.text(), "red\ttab\n 10%\n 20%éxyz", "pieces of {size}");
             assert_eq!(lines, ["red\ttab", " 10%", " 20%éxyz"]);
         }
     }
@@ -367,38 +329,23 @@ mod tests {
 
     #[test]
     fn a_colour_code_inside_a_secret_does_not_hide_it() {
-        let (lines, captured) = capture(
-            b"password=hun\x1b[1mter2 hunter2\n",
-            5,
-            OutputLimits::default(),
-            &["hunter2"],
-        );
+        let (lines, captured) = capture(b"password=hun\x1b[1mter2 hunter2\n", 5, OutputLimits::default(), &["hunter2"]);
         assert_eq!(captured.text(), "password=[redacted] [redacted]\n");
         assert_eq!(lines, ["password=[redacted] [redacted]"]);
     }
 
     #[test]
     fn head_and_tail_are_kept_and_the_rest_is_counted() {
-        let limits = OutputLimits {
-            head_bytes: 4,
-            tail_bytes: 3,
-        };
+        let limits = OutputLimits { head_bytes: 4, tail_bytes: 3 };
         for size in 1..12 {
             let (_, captured) = capture(b"0123456789ab", size, limits, &[]);
             assert_eq!(
-                (
-                    captured.head.as_str(),
-                    captured.tail.as_str(),
-                    captured.dropped_bytes
-                ),
+                (captured.head.as_str(), captured.tail.as_str(), captured.dropped_bytes),
                 ("0123", "9ab", 5),
                 "pieces of {size}"
             );
             let (_, whole) = capture(b"0123456", size, limits, &[]);
-            assert_eq!(
-                (whole.text().as_str(), whole.truncated()),
-                ("0123456", false)
-            );
+            assert_eq!((whole.text().as_str(), whole.truncated()), ("0123456", false));
         }
     }
 

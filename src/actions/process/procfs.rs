@@ -31,11 +31,7 @@ pub(super) fn processes() -> io::Result<Vec<Process>> {
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         // Whatever ends while we read is simply no longer there.
-        found.extend(
-            name.to_str()
-                .and_then(|name| name.parse().ok())
-                .and_then(read_process),
-        );
+        found.extend(name.to_str().and_then(|name| name.parse().ok()).and_then(read_process));
     }
     Ok(found)
 }
@@ -60,9 +56,7 @@ fn parse_stat(pid: i32, stat: &str) -> Option<Process> {
 /// # Errors
 /// The kernel does not say.
 pub(super) fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?
-        .trim()
-        .to_owned())
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
 /// The value of `name` in the environment that the process was started with.
@@ -98,13 +92,7 @@ mod tests {
     #[test]
     fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
         let stat = "7 (a) b (c)) S 3 5 5 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 991 0 0 0";
-        let expected = Process {
-            pid: 7,
-            parent: 3,
-            group: 5,
-            start_time: 991,
-            zombie: false,
-        };
+        let expected = Process { pid: 7, parent: 3, group: 5, start_time: 991, zombie: false };
         assert_eq!(parse_stat(7, stat), Some(expected));
     }
 

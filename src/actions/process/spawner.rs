@@ -47,10 +47,7 @@ impl Spawner {
     #[must_use]
     pub fn new(supervisor: PathBuf) -> Self {
         let base = [("PATH", PATH_DEFAULT), ("HOME", "/"), ("LANG", "C.UTF-8")];
-        Self {
-            supervisor,
-            base: base.map(|(name, value)| (name.into(), value.into())).into(),
-        }
+        Self { supervisor, base: base.map(|(name, value)| (name.into(), value.into())).into() }
     }
 
     /// Sets a variable that every command sees, for instance the `PATH` from the settings.
@@ -165,11 +162,10 @@ impl Command {
     }
 
     fn full_redactor(&self) -> Redactor {
-        self.redactor
-            .with(self.env.iter().filter_map(|(_, value)| match value {
-                Value::Secret(secret) => Some(secret.clone()),
-                Value::Plain(_) => None,
-            }))
+        self.redactor.with(self.env.iter().filter_map(|(_, value)| match value {
+            Value::Secret(secret) => Some(secret.clone()),
+            Value::Plain(_) => None,
+        }))
     }
 
     fn order(&self, spawner: &Spawner, group: &ProcessGroup) -> Order {
@@ -185,13 +181,7 @@ impl Command {
             ));
         }
         env.push((group::MARK.into(), group.mark().into()));
-        Order {
-            argv: self.argv.clone(),
-            env: Some(env),
-            cwd: self.cwd.clone(),
-            stdin: self.stdin.clone(),
-            grace: self.grace,
-        }
+        Order { argv: self.argv.clone(), env: Some(env), cwd: self.cwd.clone(), stdin: self.stdin.clone(), grace: self.grace }
     }
 }
 
@@ -277,13 +267,8 @@ where
     }
     let session = Session::open(spawner, command)
         .await
-        .map_err(|source| ProcessError::Spawn {
-            program: spawner.supervisor.clone(),
-            source,
-        })?;
-    on_started(session.group.clone())
-        .await
-        .map_err(|error| ProcessError::NotRecorded(error.into()))?;
+        .map_err(|source| ProcessError::Spawn { program: spawner.supervisor.clone(), source })?;
+    on_started(session.group.clone()).await.map_err(|error| ProcessError::NotRecorded(error.into()))?;
     if cancel.is_cancelled() {
         return Err(ProcessError::Cancelled(None));
     }
@@ -317,26 +302,14 @@ impl Session {
         ours.set_nonblocking(true)?;
         let mut supervisor = tokio::process::Command::new(&spawner.supervisor);
         supervisor.arg("supervise").env_clear().process_group(0);
-        supervisor
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        supervisor.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = supervisor.spawn()?;
         // The builder holds the other end of the socket: while it lives, the supervisor's end goes unseen.
         drop(supervisor);
-        let pid = child
-            .id()
-            .and_then(|pid| i32::try_from(pid).ok())
-            .ok_or(io::ErrorKind::NotFound)?;
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).ok_or(io::ErrorKind::NotFound)?;
         let group = ProcessGroup::of_leader(pid)?;
         let (reports, orders) = UnixStream::from_std(ours)?.into_split();
-        Ok(Self {
-            command,
-            group,
-            supervisor: child,
-            reports,
-            orders,
-        })
+        Ok(Self { command, group, supervisor: child, reports, orders })
     }
 
     async fn follow(
@@ -354,10 +327,7 @@ impl Session {
         let on_line = Mutex::new(on_line);
         let told = {
             let pumps = async {
-                tokio::join!(
-                    pump(out, &mut stdout, Stream::Stdout, &on_line),
-                    pump(err, &mut stderr, Stream::Stderr, &on_line)
-                )
+                tokio::join!(pump(out, &mut stdout, Stream::Stdout, &on_line), pump(err, &mut stderr, Stream::Stderr, &on_line))
             };
             tokio::pin!(pumps);
             let supervised = self.supervised(spawner, cancel);
@@ -384,33 +354,14 @@ impl Session {
             return Err(ProcessError::SupervisorLost { program });
         };
         let truncated = stdout.truncated() || stderr.truncated();
-        let finished = Finished {
-            exit,
-            stdout,
-            stderr,
-            truncated,
-            duration: started.elapsed(),
-            left_behind: told.left_behind,
-        };
-        if told.cancelled {
-            Err(ProcessError::Cancelled(Some(Box::new(finished))))
-        } else {
-            Ok(finished)
-        }
+        let finished = Finished { exit, stdout, stderr, truncated, duration: started.elapsed(), left_behind: told.left_behind };
+        if told.cancelled { Err(ProcessError::Cancelled(Some(Box::new(finished)))) } else { Ok(finished) }
     }
 
     /// Gives the order and stays until the supervisor has ended and its group is gone.
-    async fn supervised(
-        &mut self,
-        spawner: &Spawner,
-        cancel: &CancellationToken,
-    ) -> Result<Told, ProcessError> {
-        let order = encode_order(&self.command.order(spawner, &self.group)).map_err(|error| {
-            ProcessError::NotStarted {
-                program: self.command.program(),
-                reason: error.to_string(),
-            }
-        })?;
+    async fn supervised(&mut self, spawner: &Spawner, cancel: &CancellationToken) -> Result<Told, ProcessError> {
+        let order = encode_order(&self.command.order(spawner, &self.group))
+            .map_err(|error| ProcessError::NotStarted { program: self.command.program(), reason: error.to_string() })?;
         tokio::select! {
             // A supervisor that is gone is noticed below, by the end of its reports.
             _ = self.orders.write_all(&order) => {}
@@ -418,8 +369,7 @@ impl Session {
         }
         drop(order);
         let told = self.listen(cancel).await;
-        let orderly = told.not_started.is_some()
-            || (told.exit.is_some() && told.cleaned && told.survivors == 0);
+        let orderly = told.not_started.is_some() || (told.exit.is_some() && told.cleaned && told.survivors == 0);
         if !orderly {
             end_group(&self.group, Duration::ZERO).await?;
         }
@@ -462,10 +412,7 @@ impl Told {
         match serde_json::from_str(line) {
             Ok(Report::NotStarted { reason }) => self.not_started = Some(reason),
             Ok(Report::Ended { exit }) => self.exit = Some(exit),
-            Ok(Report::Cleaned {
-                left_behind,
-                survivors,
-            }) => {
+            Ok(Report::Cleaned { left_behind, survivors }) => {
                 self.cleaned = true;
                 self.left_behind = left_behind;
                 self.survivors = survivors;
@@ -479,12 +426,7 @@ impl Told {
 type OnLine<'a, 'b> = Mutex<&'a mut (dyn FnMut(Line<'_>) + Send + 'b)>;
 
 /// Carries one output into its sink until all its writers are gone.
-async fn pump(
-    from: Option<impl AsyncRead + Unpin>,
-    sink: &mut Sink,
-    stream: Stream,
-    on_line: &OnLine<'_, '_>,
-) {
+async fn pump(from: Option<impl AsyncRead + Unpin>, sink: &mut Sink, stream: Stream, on_line: &OnLine<'_, '_>) {
     let Some(mut from) = from else { return };
     let mut chunk = vec![0; CHUNK_BYTES];
     while let Ok(length @ 1..) = from.read(&mut chunk).await {

@@ -59,31 +59,18 @@ fn supervise(args: Vec<OsString>) -> io::Result<ExitCode> {
     } else {
         (parse_order(args)?, Reporter(None))
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(Supervisor::run(order, reporter))
 }
 
 /// The form with arguments, for a program that inherits everything.
 fn parse_order(args: Vec<OsString>) -> io::Result<Order> {
-    let usage = || {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "usage: supervise [--grace-ms N] -- PROGRAM ARG...",
-        )
-    };
-    let dashes = args
-        .iter()
-        .position(|argument| argument == "--")
-        .ok_or_else(usage)?;
+    let usage = || io::Error::new(io::ErrorKind::InvalidInput, "usage: supervise [--grace-ms N] -- PROGRAM ARG...");
+    let dashes = args.iter().position(|argument| argument == "--").ok_or_else(usage)?;
     let grace = match &args[..dashes] {
         [] => GRACE_DEFAULT,
         [flag, millis] if flag == "--grace-ms" => {
-            let millis = millis
-                .to_str()
-                .and_then(|text| text.parse().ok())
-                .ok_or_else(usage)?;
+            let millis = millis.to_str().and_then(|text| text.parse().ok()).ok_or_else(usage)?;
             Duration::from_millis(millis)
         }
         _ => return Err(usage()),
@@ -92,13 +79,7 @@ fn parse_order(args: Vec<OsString>) -> io::Result<Order> {
     if argv.is_empty() {
         return Err(usage());
     }
-    Ok(Order {
-        argv,
-        env: None,
-        cwd: None,
-        stdin: None,
-        grace,
-    })
+    Ok(Order { argv, env: None, cwd: None, stdin: None, grace })
 }
 
 /// Standard input as an unbuffered file of its own: nothing that is read may be lost in a buffer.
@@ -131,33 +112,19 @@ impl Supervisor {
         // Orphans come to us instead of to init, so that parentage finds every descendant.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         // Handled, not ignored: a handler ends with exec, an ignored signal would be handed on to the command.
-        let _outlive = [
-            SignalKind::terminate(),
-            SignalKind::interrupt(),
-            SignalKind::hangup(),
-        ]
-        .map(signal)
-        .into_iter()
-        .collect::<io::Result<Vec<_>>>()?;
+        let _outlive = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()]
+            .map(signal)
+            .into_iter()
+            .collect::<io::Result<Vec<_>>>()?;
         let child_ended = signal(SignalKind::child())?;
         let command = match start(&order) {
             Ok(command) => command,
             Err(error) => {
-                reporter.report(&Report::NotStarted {
-                    reason: error.to_string(),
-                });
-                return if reporter.0.is_some() {
-                    Ok(ExitCode::from(FAILED))
-                } else {
-                    Err(error)
-                };
+                reporter.report(&Report::NotStarted { reason: error.to_string() });
+                return if reporter.0.is_some() { Ok(ExitCode::from(FAILED)) } else { Err(error) };
             }
         };
-        let mut supervisor = Self {
-            command,
-            exit: None,
-            child_ended,
-        };
+        let mut supervisor = Self { command, exit: None, child_ended };
         supervisor.follow(order.grace, &mut reporter).await
     }
 
@@ -178,19 +145,12 @@ impl Supervisor {
         if let Some(exit) = by_itself {
             reporter.report(&Report::Ended { exit });
         }
-        let grace = if by_itself.is_some() {
-            LEFTOVER_GRACE
-        } else {
-            grace
-        };
+        let grace = if by_itself.is_some() { LEFTOVER_GRACE } else { grace };
         let (left_behind, survivors) = self.end_all(grace).await?;
         if let (None, Some(exit)) = (by_itself, self.exit) {
             reporter.report(&Report::Ended { exit });
         }
-        reporter.report(&Report::Cleaned {
-            left_behind,
-            survivors,
-        });
+        reporter.report(&Report::Cleaned { left_behind, survivors });
         Ok(self.exit.map_or(ExitCode::from(FAILED), exit_code))
     }
 
@@ -236,22 +196,13 @@ impl Supervisor {
 /// Starts the command in this group. Its `Child` is dropped: `reap` collects it with all others.
 fn start(order: &Order) -> io::Result<Pid> {
     let Some((program, arguments)) = order.argv.split_first() else {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "no program given",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no program given"));
     };
     let mut command = std::process::Command::new(program);
     command.args(arguments);
-    command.stdin(if order.stdin.is_some() {
-        Stdio::piped()
-    } else {
-        Stdio::null()
-    });
+    command.stdin(if order.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
     if let Some(env) = &order.env {
-        command
-            .env_clear()
-            .envs(env.iter().map(|(name, value)| (name, value)));
+        command.env_clear().envs(env.iter().map(|(name, value)| (name, value)));
     }
     if let Some(cwd) = &order.cwd {
         command.current_dir(cwd);
@@ -292,29 +243,18 @@ fn members() -> io::Result<Vec<Process>> {
     let mut family = HashSet::from([me]);
     loop {
         let before = family.len();
-        family.extend(
-            all.iter()
-                .filter(|process| family.contains(&process.parent))
-                .map(|process| process.pid)
-                .collect::<Vec<_>>(),
-        );
+        family
+            .extend(all.iter().filter(|process| family.contains(&process.parent)).map(|process| process.pid).collect::<Vec<_>>());
         if family.len() == before {
             break;
         }
     }
-    let belongs =
-        |process: &Process| family.contains(&process.pid) || own_group == Some(process.group);
-    Ok(all
-        .into_iter()
-        .filter(|process| process.pid != me && !process.zombie && belongs(process))
-        .collect())
+    let belongs = |process: &Process| family.contains(&process.pid) || own_group == Some(process.group);
+    Ok(all.into_iter().filter(|process| process.pid != me && !process.zombie && belongs(process)).collect())
 }
 
 fn exit_of(status: WaitStatus) -> Option<Exit> {
-    status
-        .exit_status()
-        .map(Exit::Code)
-        .or_else(|| status.terminating_signal().map(Exit::Signal))
+    status.exit_status().map(Exit::Code).or_else(|| status.terminating_signal().map(Exit::Signal))
 }
 
 /// The supervisor ends as the command did; a signal becomes 128 plus its number, as in a shell.

@@ -79,13 +79,7 @@ pub(super) fn encode_order(order: &Order) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let grace_millis = u64::try_from(order.grace.as_millis()).unwrap_or(u64::MAX);
     put(&mut bytes, &grace_millis.to_be_bytes())?;
-    put(
-        &mut bytes,
-        order
-            .cwd
-            .as_deref()
-            .map_or(b"", |path| path.as_os_str().as_bytes()),
-    )?;
+    put(&mut bytes, order.cwd.as_deref().map_or(b"", |path| path.as_os_str().as_bytes()))?;
     put_count(&mut bytes, order.argv.len())?;
     for argument in &order.argv {
         put(&mut bytes, argument.as_bytes())?;
@@ -110,22 +104,11 @@ pub(super) fn encode_order(order: &Order) -> io::Result<Vec<u8>> {
 pub(super) fn read_order(from: &mut impl Read) -> io::Result<Order> {
     let grace: [u8; 8] = get(from)?.try_into().map_err(|_| malformed())?;
     let cwd = get(from)?;
-    let argv = (0..get_count(from)?)
-        .map(|_| Ok(OsString::from_vec(get(from)?)))
-        .collect::<io::Result<_>>()?;
+    let argv = (0..get_count(from)?).map(|_| Ok(OsString::from_vec(get(from)?))).collect::<io::Result<_>>()?;
     let env = (0..get_count(from)?)
-        .map(|_| {
-            Ok((
-                OsString::from_vec(get(from)?),
-                OsString::from_vec(get(from)?),
-            ))
-        })
+        .map(|_| Ok((OsString::from_vec(get(from)?), OsString::from_vec(get(from)?))))
         .collect::<io::Result<_>>()?;
-    let stdin = if get_count(from)? == 0 {
-        None
-    } else {
-        Some(get(from)?)
-    };
+    let stdin = if get_count(from)? == 0 { None } else { Some(get(from)?) };
     Ok(Order {
         argv,
         env: Some(env),
@@ -137,10 +120,7 @@ pub(super) fn read_order(from: &mut impl Read) -> io::Result<Order> {
 
 fn put(bytes: &mut Vec<u8>, field: &[u8]) -> io::Result<()> {
     if field.len() > FIELD_BYTES_MAX {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("a field of more than {FIELD_BYTES_MAX} bytes"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("a field of more than {FIELD_BYTES_MAX} bytes")));
     }
     put_number(bytes, field.len())?;
     bytes.extend_from_slice(field);
@@ -149,10 +129,7 @@ fn put(bytes: &mut Vec<u8>, field: &[u8]) -> io::Result<()> {
 
 fn put_count(bytes: &mut Vec<u8>, count: usize) -> io::Result<()> {
     if count > FIELDS_MAX {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("more than {FIELDS_MAX} fields"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("more than {FIELDS_MAX} fields")));
     }
     put_number(bytes, count)
 }
@@ -176,10 +153,7 @@ fn get_count(from: &mut impl Read) -> io::Result<usize> {
 fn get_number(from: &mut impl Read, most: usize) -> io::Result<usize> {
     let mut bytes = [0; 4];
     from.read_exact(&mut bytes)?;
-    usize::try_from(u32::from_be_bytes(bytes))
-        .ok()
-        .filter(|number| *number <= most)
-        .ok_or_else(malformed)
+    usize::try_from(u32::from_be_bytes(bytes)).ok().filter(|number| *number <= most).ok_or_else(malformed)
 }
 
 fn malformed() -> io::Error {
@@ -193,10 +167,7 @@ mod tests {
     fn order() -> Order {
         Order {
             argv: vec!["psql".into(), OsString::from_vec(vec![0xff, 0x20])],
-            env: Some(vec![
-                ("PATH".into(), "/bin".into()),
-                ("EMPTY".into(), "".into()),
-            ]),
+            env: Some(vec![("PATH".into(), "/bin".into()), ("EMPTY".into(), "".into())]),
             cwd: Some("/tmp".into()),
             stdin: Some(b"select 1\n\0".to_vec()),
             grace: Duration::from_millis(1_500),
@@ -213,11 +184,7 @@ mod tests {
     fn no_part_of_an_order_is_an_order() {
         let bytes = encode_order(&order()).expect("encodes");
         for cut in 0..bytes.len() {
-            assert!(
-                read_order(&mut &bytes[..cut]).is_err(),
-                "{cut} of {} bytes",
-                bytes.len()
-            );
+            assert!(read_order(&mut &bytes[..cut]).is_err(), "{cut} of {} bytes", bytes.len());
         }
     }
 }

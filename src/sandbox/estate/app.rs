@@ -222,7 +222,8 @@ enum Database {
     Postgres(PgPool),
 }
 
-const COUNTS: &str = "SELECT 'clusters', count(*) FROM clusters UNION ALL SELECT 'playbook_entries', count(*) FROM playbook_entries";
+const COUNTS: &str =
+    "SELECT 'clusters', count(*) FROM clusters UNION ALL SELECT 'playbook_entries', count(*) FROM playbook_entries";
 const STAGES: &str = "SELECT stage, count(*) FROM playbook_entries GROUP BY stage ORDER BY stage";
 const ITEMS_SQLITE: &str = "SELECT id, uuid, cluster_id, tenant_id, domain, content, stage, helpful_count, harmful_count, is_pinned <> 0, metadata, created_at \
      FROM playbook_entries WHERE id > $1 ORDER BY id LIMIT $2";
@@ -245,7 +246,9 @@ impl Database {
     fn open(url: &str) -> Result<Self, sqlx::Error> {
         if let Some(path) = url.strip_prefix("sqlite:") {
             let options = SqliteConnectOptions::new().filename(path.trim_start_matches("//")).busy_timeout(DATABASE_PATIENCE);
-            return Ok(Self::Sqlite(SqlitePoolOptions::new().max_connections(4).acquire_timeout(DATABASE_PATIENCE).connect_lazy_with(options)));
+            return Ok(Self::Sqlite(
+                SqlitePoolOptions::new().max_connections(4).acquire_timeout(DATABASE_PATIENCE).connect_lazy_with(options),
+            ));
         }
         Ok(Self::Postgres(PgPoolOptions::new().max_connections(4).acquire_timeout(DATABASE_PATIENCE).connect_lazy(url)?))
     }
@@ -266,7 +269,9 @@ impl Database {
     }
 
     async fn stats(&self) -> Result<Value, sqlx::Error> {
-        let object = |counts: Vec<(String, i64)>| counts.into_iter().map(|(name, count)| (name, json!(count))).collect::<serde_json::Map<_, _>>();
+        let object = |counts: Vec<(String, i64)>| {
+            counts.into_iter().map(|(name, count)| (name, json!(count))).collect::<serde_json::Map<_, _>>()
+        };
         let mut stats = object(self.counts(COUNTS).await?);
         stats.insert("stages".to_owned(), Value::Object(object(self.counts(STAGES).await?)));
         stats.insert("backend".to_owned(), json!(self.backend().name()));

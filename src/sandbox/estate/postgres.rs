@@ -152,9 +152,11 @@ impl Cluster {
     pub async fn kill(&mut self) -> Result<(), ClusterError> {
         let not_running = || io::Error::new(io::ErrorKind::NotFound, "the server does not run");
         let mut server = self.server.take().ok_or_else(not_running).map_err(failed("killing postgres"))?;
-        let pid = std::fs::read_to_string(self.data().join("postmaster.pid")).ok().and_then(|text| text.lines().next()?.parse().ok());
+        let pid =
+            std::fs::read_to_string(self.data().join("postmaster.pid")).ok().and_then(|text| text.lines().next()?.parse().ok());
         let pid = pid.and_then(rustix::process::Pid::from_raw).ok_or_else(not_running).map_err(failed("killing postgres"))?;
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).map_err(|error| failed("killing postgres")(error.into()))?;
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL)
+            .map_err(|error| failed("killing postgres")(error.into()))?;
         server.ended().await;
         Ok(())
     }
@@ -186,7 +188,10 @@ impl Cluster {
             if mode & 0o001 == 0 && Some(ancestor) == parent.as_deref() {
                 std::fs::set_permissions(ancestor, std::fs::Permissions::from_mode(mode | 0o011))?;
             } else if mode & 0o001 == 0 {
-                let reason = format!("the user `{SERVER_USER}`, as which PostgreSQL runs, cannot search {}; choose a directory elsewhere", ancestor.display());
+                let reason = format!(
+                    "the user `{SERVER_USER}`, as which PostgreSQL runs, cannot search {}; choose a directory elsewhere",
+                    ancestor.display()
+                );
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
             }
         }
@@ -197,9 +202,22 @@ impl Cluster {
         let password_file = self.directory.join("password");
         std::fs::write(&password_file, &self.password).map_err(failed("writing the password file"))?;
         let mut argv = self.prefix.clone();
-        argv.extend([self.program("initdb"), format!("--pgdata={}", self.data().display()), format!("--pwfile={}", password_file.display())]);
-        argv.extend(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"].map(str::to_owned));
-        let output = tokio::process::Command::new(&argv[0]).args(&argv[1..]).current_dir("/").env_clear().envs(environment()).output().await;
+        argv.extend([
+            self.program("initdb"),
+            format!("--pgdata={}", self.data().display()),
+            format!("--pwfile={}", password_file.display()),
+        ]);
+        argv.extend(
+            ["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
+                .map(str::to_owned),
+        );
+        let output = tokio::process::Command::new(&argv[0])
+            .args(&argv[1..])
+            .current_dir("/")
+            .env_clear()
+            .envs(environment())
+            .output()
+            .await;
         let output = output.map_err(failed("running initdb"))?;
         std::fs::remove_file(&password_file).map_err(failed("removing the password file"))?;
         if output.status.success() {
@@ -210,10 +228,17 @@ impl Cluster {
 
     fn spawn(&self, port: u16) -> io::Result<Supervised> {
         let mut argv = self.prefix.clone();
-        argv.extend([self.program("postgres"), "-D".to_owned(), self.data().display().to_string(), "-p".to_owned(), port.to_string()]);
+        argv.extend([
+            self.program("postgres"),
+            "-D".to_owned(),
+            self.data().display().to_string(),
+            "-p".to_owned(),
+            port.to_string(),
+        ]);
         argv.extend(["-h", "127.0.0.1", "-k", ""].map(str::to_owned));
         // Nothing here must survive a power cut; a killed server recovers all the same.
-        for setting in ["fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_wal_size=4GB", "max_connections=100"] {
+        for setting in ["fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_wal_size=4GB", "max_connections=100"]
+        {
             argv.extend(["-c".to_owned(), setting.to_owned()]);
         }
         Supervised::start(&self.exe, GRACE, &argv, &environment(), &self.log())
@@ -239,7 +264,9 @@ impl Cluster {
         // The password is our own hexadecimal text; DDL takes no bind parameters.
         let role = format!("CREATE ROLE {APPLICATION} LOGIN CREATEDB PASSWORD '{}'", self.password.replace('\'', "''"));
         sqlx::query(sqlx::AssertSqlSafe(role)).execute(&mut admin).await?;
-        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {APPLICATION} OWNER {APPLICATION}"))).execute(&mut admin).await?;
+        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {APPLICATION} OWNER {APPLICATION}")))
+            .execute(&mut admin)
+            .await?;
         admin.close().await?;
         Ok(())
     }
@@ -255,7 +282,9 @@ fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> ClusterError {
 }
 
 fn environment() -> Vec<(String, String)> {
-    [("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LANG", "C.UTF-8"), ("TZ", "UTC")].map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    [("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LANG", "C.UTF-8"), ("TZ", "UTC")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
 }
 
 /// The newest version under `/usr/lib/postgresql`, where Debian keeps the server's programs.
@@ -271,7 +300,9 @@ fn server_user() -> io::Result<(u32, u32)> {
     let passwd = std::fs::read_to_string("/etc/passwd")?;
     let entry = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == SERVER_USER);
     let ids = entry.and_then(|fields| Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?)));
-    ids.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no user `{SERVER_USER}`; install the package `postgresql`")))
+    ids.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("there is no user `{SERVER_USER}`; install the package `postgresql`"))
+    })
 }
 
 fn free_port() -> io::Result<u16> {

@@ -139,10 +139,35 @@ fn instant(secs: u64, micros: u64) -> String {
 const TENANTS: &[&str] = &["acme", "globex", "initech", "umbrella", "tenant-äöü"];
 const DOMAINS: &[&str] = &["support", "billing", "devops", "security", "sales", "legal"];
 const STAGES: &[&str] = &["shadow", "staging", "production", "production"];
-const SUBJECTS: &[&str] = &["When a refund is asked for", "Before a deployment", "If the API answers 429", "For a locked account", "On a failed import"];
-const ADVICE: &[&str] = &["check the newest invoice first", "read the last three log lines", "ask for the order's number", "retry with backoff, never in a loop", "look for an open incident", "never promise a date"];
+const SUBJECTS: &[&str] = &[
+    "When a refund is asked for",
+    "Before a deployment",
+    "If the API answers 429",
+    "For a locked account",
+    "On a failed import",
+];
+const ADVICE: &[&str] = &[
+    "check the newest invoice first",
+    "read the last three log lines",
+    "ask for the order's number",
+    "retry with backoff, never in a loop",
+    "look for an open incident",
+    "never promise a date",
+];
 /// What trips careless exports, one each in turn.
-const ODD: &[&str] = &["O'Brien said \"no\"", "tab\there", "line one\nline two", "C:\\temp\\new", "naïve café — ☕", "日本語のメモ", "{\"not\": \"json\"}", "a,b;c|d", "\\N", "100 % \u{1F680}", ""];
+const ODD: &[&str] = &[
+    "O'Brien said \"no\"",
+    "tab\there",
+    "line one\nline two",
+    "C:\\temp\\new",
+    "naïve café — ☕",
+    "日本語のメモ",
+    "{\"not\": \"json\"}",
+    "a,b;c|d",
+    "\\N",
+    "100 % \u{1F680}",
+    "",
+];
 
 /// A small, fast, seeded source (SplitMix64): the data needs to look random, not be unguessable.
 struct Dice(u64);
@@ -195,7 +220,13 @@ impl Dice {
     fn uuid(&mut self) -> String {
         let (high, low) = (self.next(), self.next());
         let node = low & 0xFFFF_FFFF_FFFF;
-        format!("{:08x}-{:04x}-4{:03x}-{:04x}-{node:012x}", high >> 32, (high >> 16) & 0xFFFF, high & 0xFFF, 0x8000 | ((low >> 48) & 0x3FFF))
+        format!(
+            "{:08x}-{:04x}-4{:03x}-{:04x}-{node:012x}",
+            high >> 32,
+            (high >> 16) & 0xFFFF,
+            high & 0xFFF,
+            0x8000 | ((low >> 48) & 0x3FFF)
+        )
     }
 
     fn sentence(&mut self) -> String {
@@ -219,7 +250,12 @@ impl Dice {
             return "{}".to_owned();
         }
         let (score, tag) = (self.below(1_000), self.pick(DOMAINS));
-        format!(r#"{{"source": "import-{}", "score": {score}, "tags": ["{tag}", "n{}"], "review": {{"done": {}, "by": null}}}}"#, number % 97, number % 7, score % 2 == 0)
+        format!(
+            r#"{{"source": "import-{}", "score": {score}, "tags": ["{tag}", "n{}"], "review": {{"done": {}, "by": null}}}}"#,
+            number % 97,
+            number % 7,
+            score % 2 == 0
+        )
     }
 }
 

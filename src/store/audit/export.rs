@@ -17,10 +17,7 @@ use super::PAGE_RECORDS;
 /// # Errors
 /// [`StoreError::Unavailable`] if the journal cannot be read, [`StoreError::Export`] if `writer` fails; the lines
 /// written until then are whole.
-pub async fn export(
-    journal: &dyn Journal,
-    writer: &mut (dyn Write + Send),
-) -> Result<u64, StoreError> {
+pub async fn export(journal: &dyn Journal, writer: &mut (dyn Write + Send)) -> Result<u64, StoreError> {
     let mut after = None;
     let mut lines = 0;
     loop {
@@ -42,20 +39,9 @@ fn write_line(writer: &mut dyn Write, row: &RawRecord) -> io::Result<()> {
         Some(at) => format!("\"{}\"", at.to_rfc3339_opts(SecondsFormat::Millis, true)),
         None => row.at_ms.to_string(),
     };
-    write!(
-        writer,
-        r#"{{"position":{},"stream":{},"seq":{},"#,
-        row.position,
-        text(&row.stream),
-        row.seq
-    )?;
+    write!(writer, r#"{{"position":{},"stream":{},"seq":{},"#, row.position, text(&row.stream), row.seq)?;
     write!(writer, r#""at":{at},"kind":{},"#, text(&row.kind))?;
-    write!(
-        writer,
-        r#""prev":{},"hash":{},"#,
-        text(&row.prev_hash),
-        text(&row.hash)
-    )?;
+    write!(writer, r#""prev":{},"hash":{},"#, text(&row.prev_hash), text(&row.hash))?;
     if is_one_line_of_json(&row.body) {
         // Not parsed and printed again: that could change the bytes that are hashed.
         writer.write_all(br#""event":"#)?;

@@ -110,10 +110,9 @@ impl Finding {
     #[must_use]
     pub fn position(&self) -> i64 {
         match self {
-            Self::Altered(place)
-            | Self::Inserted(place)
-            | Self::Reordered { place, .. }
-            | Self::StreamGap { place, .. } => place.position,
+            Self::Altered(place) | Self::Inserted(place) | Self::Reordered { place, .. } | Self::StreamGap { place, .. } => {
+                place.position
+            }
             Self::Missing { first, .. } | Self::Renumbered { first, .. } => *first,
             Self::HeadNotFound { .. } => i64::MAX,
         }
@@ -123,12 +122,7 @@ impl Finding {
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Escaped: after tampering, the name may hold anything, a terminal's control codes included.
-        write!(
-            formatter,
-            "the record at position {} ({}",
-            self.position,
-            self.stream.escape_debug()
-        )?;
+        write!(formatter, "the record at position {} ({}", self.position, self.stream.escape_debug())?;
         write!(formatter, ", event {}", self.seq)?;
         if let Some(at) = self.at {
             write!(formatter, ", {}", at.format("%Y-%m-%d %H:%M:%S%.3f UTC"))?;
@@ -143,49 +137,25 @@ impl fmt::Display for Finding {
             Self::Altered(place) => {
                 write!(formatter, "{place} is not what was written: it was altered")
             }
-            Self::Inserted(place) => write!(
-                formatter,
-                "{place} was never written there: it was inserted"
-            ),
+            Self::Inserted(place) => write!(formatter, "{place} was never written there: it was inserted"),
             Self::Reordered { place, written_at } => {
-                write!(
-                    formatter,
-                    "{place} was written at position {written_at}: records were reordered"
-                )
+                write!(formatter, "{place} was written at position {written_at}: records were reordered")
             }
             Self::Missing { first, last } if first == last => {
-                write!(
-                    formatter,
-                    "the record written at position {first} is missing: it was removed"
-                )
+                write!(formatter, "the record written at position {first} is missing: it was removed")
             }
             Self::Missing { first, last } => {
-                write!(
-                    formatter,
-                    "the records written at positions {first} to {last} are missing: they were removed"
-                )
+                write!(formatter, "the records written at positions {first} to {last} are missing: they were removed")
             }
             Self::Renumbered { first, last, by } => {
                 let direction = if *by > 0 { "later" } else { "earlier" };
                 let by = by.unsigned_abs();
-                write!(
-                    formatter,
-                    "the records at positions {first} to {last} stand {by} {direction} than written"
-                )
+                write!(formatter, "the records at positions {first} to {last} stand {by} {direction} than written")
             }
-            Self::StreamGap {
-                place,
-                expected_seq,
-            } => {
-                write!(
-                    formatter,
-                    "{place} does not follow: event {expected_seq} of its stream should come there"
-                )
+            Self::StreamGap { place, expected_seq } => {
+                write!(formatter, "{place} does not follow: event {expected_seq} of its stream should come there")
             }
-            Self::HeadNotFound {
-                expected,
-                last_position,
-            } => write!(
+            Self::HeadNotFound { expected, last_position } => write!(
                 formatter,
                 "no record has the hash {expected}: the journal was cut off after position {last_position}, \
                  or this head belongs to another journal"
@@ -201,10 +171,7 @@ impl fmt::Display for Finding {
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] if the journal cannot be read; what it holds is never an error, only a finding.
-pub async fn verify(
-    journal: &dyn Journal,
-    expected_head: Option<Hash>,
-) -> Result<AuditReport, StoreError> {
+pub async fn verify(journal: &dyn Journal, expected_head: Option<Hash>) -> Result<AuditReport, StoreError> {
     let mut walk = walk::Walk::new(expected_head);
     let mut after = None;
     loop {

@@ -79,19 +79,12 @@ impl Walk {
             expected_head,
             is_head_found: expected_head.is_none_or(|head| head == Hash::GENESIS),
             records: 0,
-            head: Head {
-                position: 0,
-                hash: Hash::GENESIS,
-            },
+            head: Head { position: 0, hash: Hash::GENESIS },
             last_position: 0,
             next: 1,
             gaps: Vec::new(),
             shift: 0,
-            last: Proven {
-                written_at: 0,
-                hash: Hash::GENESIS,
-                place: None,
-            },
+            last: Proven { written_at: 0, hash: Hash::GENESIS, place: None },
             rival: None,
             run: None,
             suspects: Vec::new(),
@@ -109,14 +102,9 @@ impl Walk {
         self.last_position = row.position;
         let (prev, hash) = (parse_exact(&row.prev_hash), parse_exact(&row.hash));
         self.is_head_found |= hash.is_some() && hash == self.expected_head;
-        self.head = Head {
-            position: u64::try_from(row.position).unwrap_or_default(),
-            hash: hash.unwrap_or(Hash::GENESIS),
-        };
+        self.head = Head { position: u64::try_from(row.position).unwrap_or_default(), hash: hash.unwrap_or(Hash::GENESIS) };
         let written_at = match (prev, hash) {
-            (Some(prev), Some(hash)) => self
-                .search(&row, &prev, &hash)
-                .map(|position| (position, prev, hash)),
+            (Some(prev), Some(hash)) => self.search(&row, &prev, &hash).map(|position| (position, prev, hash)),
             _ => None,
         };
         self.follow_stream(&row, written_at.is_some());
@@ -141,11 +129,7 @@ impl Walk {
         self.check_link(&place, position, prev);
         if position >= self.next {
             self.skip_to(position);
-        } else if let Some(suspect) = self
-            .suspects
-            .iter_mut()
-            .find(|suspect| suspect.slot == Some(position))
-        {
+        } else if let Some(suspect) = self.suspects.iter_mut().find(|suspect| suspect.slot == Some(position)) {
             // The suspect does not stand in for this record: the record itself is here.
             suspect.slot = None;
         } else if !take(&mut self.gaps, position) {
@@ -153,20 +137,12 @@ impl Walk {
                 self.report(Finding::Inserted(place));
                 return;
             }
-            let last = Proven {
-                written_at: position,
-                hash,
-                place: Some(place.clone()),
-            };
+            let last = Proven { written_at: position, hash, place: Some(place.clone()) };
             self.rival = Some(std::mem::replace(&mut self.last, last));
         }
         self.extend_run(&place, position - place.position);
         if self.last.written_at != position {
-            self.last = Proven {
-                written_at: position,
-                hash,
-                place: Some(place),
-            };
+            self.last = Proven { written_at: position, hash, place: Some(place) };
         }
     }
 
@@ -211,11 +187,7 @@ impl Walk {
         if self.suspects.len() >= FINDINGS_MAX || self.suspect_bytes > SUSPECT_BYTES_MAX {
             self.report(Finding::Altered(place));
         } else {
-            self.suspects.push(Suspect {
-                row,
-                place,
-                slot: Some(slot),
-            });
+            self.suspects.push(Suspect { row, place, slot: Some(slot) });
         }
     }
 
@@ -238,11 +210,7 @@ impl Walk {
         }
         self.end_run();
         if shift != 0 {
-            self.run = Some(Run {
-                first: place.clone(),
-                last: place.position,
-                shift,
-            });
+            self.run = Some(Run { first: place.clone(), last: place.position, shift });
         }
     }
 
@@ -251,16 +219,9 @@ impl Walk {
             return;
         };
         self.report(if first.position == last {
-            Finding::Reordered {
-                written_at: last + shift,
-                place: first,
-            }
+            Finding::Reordered { written_at: last + shift, place: first }
         } else {
-            Finding::Renumbered {
-                first: first.position,
-                last,
-                by: -shift,
-            }
+            Finding::Renumbered { first: first.position, last, by: -shift }
         });
     }
 
@@ -272,10 +233,7 @@ impl Walk {
         } else if is_proven {
             *last = row.seq;
             if self.stream_gaps.len() < FINDINGS_MAX {
-                self.stream_gaps.push(Finding::StreamGap {
-                    place: place(row),
-                    expected_seq,
-                });
+                self.stream_gaps.push(Finding::StreamGap { place: place(row), expected_seq });
             }
         }
     }
@@ -295,14 +253,7 @@ impl Walk {
         self.end_run();
         if self.rival.take().is_some() {
             // Nothing follows that could tell which of the two is the true one; the later one made it two.
-            let later = std::mem::replace(
-                &mut self.last,
-                Proven {
-                    written_at: 0,
-                    hash: Hash::GENESIS,
-                    place: None,
-                },
-            );
+            let later = std::mem::replace(&mut self.last, Proven { written_at: 0, hash: Hash::GENESIS, place: None });
             self.report_as(later, Finding::Inserted);
         }
         self.judge_suspects();
@@ -310,12 +261,7 @@ impl Walk {
             self.report(Finding::Missing { first, last });
         }
         // A gap in a stream says whose events are missing. After other tampering it would only be an echo of that.
-        let is_removal_alone = |finding: &Finding| {
-            matches!(
-                finding,
-                Finding::Missing { .. } | Finding::Renumbered { .. }
-            )
-        };
+        let is_removal_alone = |finding: &Finding| matches!(finding, Finding::Missing { .. } | Finding::Renumbered { .. });
         if self.findings.iter().all(is_removal_alone) {
             for finding in std::mem::take(&mut self.stream_gaps) {
                 self.report(finding);
@@ -324,14 +270,10 @@ impl Walk {
         if let (false, Some(expected)) = (self.is_head_found, self.expected_head) {
             // Always told, however much else there is.
             self.findings.truncate(FINDINGS_MAX - 1);
-            self.findings.push(Finding::HeadNotFound {
-                expected,
-                last_position: self.last_position,
-            });
+            self.findings.push(Finding::HeadNotFound { expected, last_position: self.last_position });
         }
         let is_consequence = |finding: &Finding| !matches!(finding, Finding::Missing { .. });
-        self.findings
-            .sort_by_key(|finding| (finding.position(), is_consequence(finding)));
+        self.findings.sort_by_key(|finding| (finding.position(), is_consequence(finding)));
         AuditReport {
             records: self.records,
             streams: self.streams.len() as u64,
@@ -368,31 +310,17 @@ impl Walk {
 
 fn origin(row: &RawRecord, candidates: &[i64]) -> Option<i64> {
     let (prev, hash) = (parse_exact(&row.prev_hash)?, parse_exact(&row.hash)?);
-    candidates
-        .iter()
-        .copied()
-        .find(|&position| is_written_at(row, position, &prev, &hash))
+    candidates.iter().copied().find(|&position| is_written_at(row, position, &prev, &hash))
 }
 
 fn is_written_at(row: &RawRecord, position: i64, prev: &Hash, hash: &Hash) -> bool {
-    let link = Link {
-        prev,
-        position,
-        stream: &row.stream,
-        seq: row.seq,
-        at_ms: row.at_ms,
-        kind: &row.kind,
-        body: &row.body,
-    };
+    let link = Link { prev, position, stream: &row.stream, seq: row.seq, at_ms: row.at_ms, kind: &row.kind, body: &row.body };
     link.hash() == *hash
 }
 
 /// Takes `position` out of the ranges; `false` if it is in none.
 fn take(gaps: &mut Vec<(i64, i64)>, position: i64) -> bool {
-    let Some(index) = gaps
-        .iter()
-        .position(|&(first, last)| (first..=last).contains(&position))
-    else {
+    let Some(index) = gaps.iter().position(|&(first, last)| (first..=last).contains(&position)) else {
         return false;
     };
     let (first, last) = gaps.remove(index);

@@ -10,13 +10,7 @@ fn journal(count: i64) -> Vec<RawRecord> {
     let mut rows = Vec::new();
     for position in 1..=count {
         let stream = format!("run/run-{}", position % 3);
-        let row = written(
-            &prev,
-            position,
-            &stream,
-            (position + 2) / 3,
-            &format!("{{\"n\":{position}}}"),
-        );
+        let row = written(&prev, position, &stream, (position + 2) / 3, &format!("{{\"n\":{position}}}"));
         prev = parse_exact(&row.hash).unwrap();
         rows.push(row);
     }
@@ -25,15 +19,7 @@ fn journal(count: i64) -> Vec<RawRecord> {
 
 fn written(prev: &Hash, position: i64, stream: &str, seq: i64, body: &str) -> RawRecord {
     let (at_ms, kind) = (1_795_219_200_000 + position, "Tested");
-    let link = Link {
-        prev,
-        position,
-        stream: stream.as_bytes(),
-        seq,
-        at_ms,
-        kind: kind.as_bytes(),
-        body: body.as_bytes(),
-    };
+    let link = Link { prev, position, stream: stream.as_bytes(), seq, at_ms, kind: kind.as_bytes(), body: body.as_bytes() };
     RawRecord {
         position,
         stream: stream.into(),
@@ -72,10 +58,7 @@ fn short(finding: &Finding) -> String {
         Finding::Reordered { place, written_at } => format!("{} was {written_at}", place.position),
         Finding::Missing { first, last } => format!("missing {first}-{last}"),
         Finding::Renumbered { first, last, by } => format!("renumbered {first}-{last} by {by}"),
-        Finding::StreamGap {
-            place,
-            expected_seq,
-        } => format!("{} lacks {expected_seq}", place.stream),
+        Finding::StreamGap { place, expected_seq } => format!("{} lacks {expected_seq}", place.stream),
         Finding::HeadNotFound { last_position, .. } => format!("cut after {last_position}"),
     }
 }
@@ -89,22 +72,11 @@ fn renumber(rows: &mut [RawRecord], by: i64) {
 #[test]
 fn a_sound_journal_has_no_findings_and_knows_its_heads() {
     let rows = journal(20);
-    for head in [
-        None,
-        Some(Hash::GENESIS),
-        Some(hash(&rows[0])),
-        Some(hash(&rows[19])),
-    ] {
+    for head in [None, Some(Hash::GENESIS), Some(hash(&rows[0])), Some(hash(&rows[19]))] {
         let report = walk(&rows, head);
         assert!(report.is_intact(), "{report:?}");
         assert_eq!((report.records, report.streams), (20, 3));
-        assert_eq!(
-            report.head,
-            Head {
-                position: 20,
-                hash: hash(&rows[19])
-            }
-        );
+        assert_eq!(report.head, Head { position: 20, hash: hash(&rows[19]) });
     }
     assert!(walk(&[], None).is_intact());
 }
@@ -123,13 +95,7 @@ fn removed_records_are_missed_though_the_rest_closed_up() {
     renumber(&mut rows[6..], -3);
     assert_eq!(
         findings(&rows),
-        [
-            "missing 7-9",
-            "renumbered 7-17 by -3",
-            "run/run-1 lacks 3",
-            "run/run-2 lacks 3",
-            "run/run-0 lacks 3"
-        ]
+        ["missing 7-9", "renumbered 7-17 by -3", "run/run-1 lacks 3", "run/run-2 lacks 3", "run/run-0 lacks 3"]
     );
 }
 
@@ -137,20 +103,14 @@ fn removed_records_are_missed_though_the_rest_closed_up() {
 fn a_removed_stream_is_missed() {
     let mut rows = journal(9);
     rows.retain(|row| row.stream != b"run/run-2");
-    assert_eq!(
-        findings(&rows),
-        ["missing 2-2", "missing 5-5", "missing 8-8"]
-    );
+    assert_eq!(findings(&rows), ["missing 2-2", "missing 5-5", "missing 8-8"]);
 }
 
 #[test]
 fn an_inserted_record_is_found_whatever_its_hash() {
     let sound = journal(20);
     let well_hashed = written(&hash(&sound[5]), 7, "run/run-9", 1, "{}");
-    let badly_hashed = RawRecord {
-        body: b"[]".to_vec(),
-        ..well_hashed.clone()
-    };
+    let badly_hashed = RawRecord { body: b"[]".to_vec(), ..well_hashed.clone() };
     for forged in [well_hashed, badly_hashed] {
         let mut rows = sound.clone();
         renumber(&mut rows[6..], 1);
@@ -162,10 +122,7 @@ fn an_inserted_record_is_found_whatever_its_hash() {
 #[test]
 fn a_copy_of_a_record_at_the_end_is_found() {
     let mut rows = journal(20);
-    rows.push(RawRecord {
-        position: 21,
-        ..rows[2].clone()
-    });
+    rows.push(RawRecord { position: 21, ..rows[2].clone() });
     assert_eq!(findings(&rows), ["inserted 21"]);
 }
 
@@ -175,10 +132,7 @@ fn reordered_records_say_where_they_were() {
         let mut rows = journal(100);
         rows[one - 1].position = other as i64;
         rows[other - 1].position = one as i64;
-        assert_eq!(
-            findings(&rows),
-            [format!("{one} was {other}"), format!("{other} was {one}")]
-        );
+        assert_eq!(findings(&rows), [format!("{one} was {other}"), format!("{other} was {one}")]);
     }
 }
 
@@ -206,13 +160,7 @@ fn a_cut_tail_is_found_by_the_head_alone() {
     let head = hash(&rows[19]);
     assert!(walk(&rows[..15], None).is_intact());
     let report = walk(&rows[..15], Some(head));
-    assert_eq!(
-        report.findings,
-        [Finding::HeadNotFound {
-            expected: head,
-            last_position: 15
-        }]
-    );
+    assert_eq!(report.findings, [Finding::HeadNotFound { expected: head, last_position: 15 }]);
 }
 
 #[test]
@@ -239,11 +187,7 @@ fn a_report_stays_short_when_everything_is_wrong() {
 fn findings_read_as_sentences_and_cannot_steer_a_terminal() {
     let mut rows = journal(3);
     rows[1].stream = b"run/\x1b[2Jx".to_vec();
-    let sentences: Vec<String> = walk(&rows, None)
-        .findings
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let sentences: Vec<String> = walk(&rows, None).findings.iter().map(ToString::to_string).collect();
     assert_eq!(
         sentences,
         [
@@ -253,13 +197,7 @@ fn findings_read_as_sentences_and_cannot_steer_a_terminal() {
 }
 
 fn columns(row: &mut RawRecord) -> [&mut Vec<u8>; 5] {
-    [
-        &mut row.stream,
-        &mut row.kind,
-        &mut row.body,
-        &mut row.prev_hash,
-        &mut row.hash,
-    ]
+    [&mut row.stream, &mut row.kind, &mut row.body, &mut row.prev_hash, &mut row.hash]
 }
 
 proptest! {
