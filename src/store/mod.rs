@@ -6,7 +6,7 @@
 //! - An append is all or none, and happens only under the newest, unreleased lease.
 //! - What is loaded is, byte for byte, what was appended.
 //!
-//! One course of every write, [`sql_journal`], over two databases, [`db`]; the contract suite runs on both.
+//! One course of every write, `sql_journal`, over two databases, `db`; the contract suite runs on both.
 //! Absent on purpose: what the records mean. A body is one line of JSON text, and nothing here looks into it.
 
 pub mod audit;

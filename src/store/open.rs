@@ -88,16 +88,16 @@ fn prepare_file(place: &str, path: &Path, create: bool) -> Result<(), StoreError
     let result = std::fs::OpenOptions::new().read(true).write(true).create(create).mode(0o600).open(path);
     let Err(error) = result else { return Ok(()) };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let advice = if path.is_dir() {
+    let reason = if path.is_dir() {
         "this is a folder: name a file in it".to_owned()
     } else if !folder.is_dir() {
         format!("the folder {} does not exist: create it and start again", folder.display())
-    } else if error.kind() == std::io::ErrorKind::NotFound {
+    } else if !create && !path.exists() {
         "there is no such file, and a command that only looks does not create one: check the path".to_owned()
     } else {
-        format!("{error}: make {} writable for the user that runs pointsman", folder.display())
+        format!("{error}: make it and the folder {} writable for the user that runs pointsman", folder.display())
     };
-    Err(StoreError::CannotOpen { place: place.to_owned(), reason: advice })
+    Err(StoreError::CannotOpen { place: place.to_owned(), reason })
 }
 
 async fn open_postgres(place: &str, url: &str) -> Result<Pool, StoreError> {

@@ -329,3 +329,35 @@ fn unsigned(number: i64) -> Result<u64, StoreError> {
 fn timestamp(ms: i64) -> Timestamp {
     DateTime::from_timestamp_millis(ms).unwrap_or(Timestamp::MAX_UTC)
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+
+    use super::*;
+
+    /// SQLite's own bound on a file's pages stands in for a disk without room: the error is the same.
+    #[tokio::test]
+    async fn a_full_disk_writes_nothing_and_room_made_lets_it_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteConnectOptions::new()
+            .filename(folder.path().join("journal.db"))
+            .create_if_missing(true)
+            .pragma("max_page_count", "64");
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+        crate::store::migrate::sqlite().run(&pool).await.unwrap();
+        let journal = SqlJournal::new(Db { pool: Pool::Sqlite(pool.clone()), place: "journal.db".into() });
+        let fence = journal.acquire_lease(&Holder::this_process(), LEASE_TTL_MAX).await.unwrap().fence();
+        let stream = StreamId::new("run", "a").unwrap();
+        let record = |body: &str| NewRecord { at: DateTime::UNIX_EPOCH, kind: "Tested".to_owned(), body: format!("\"{body}\"") };
+        let large = [record("small"), record(&"x".repeat(1_000_000))];
+
+        let error = journal.append(fence, &stream, 0, &large).await.unwrap_err();
+        assert!(matches!(error, AppendError::Unavailable(StoreError::Full { .. })), "{error:?}");
+        assert!(error.is_retryable());
+        assert_eq!(journal.load(&stream).await.unwrap(), [], "not even the small one");
+
+        sqlx::query("PRAGMA max_page_count = 100000").execute(&pool).await.unwrap();
+        assert_eq!(journal.append(fence, &stream, 0, &large).await.unwrap().len(), 2);
+    }
+}

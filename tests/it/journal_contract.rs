@@ -583,3 +583,58 @@ async fn a_server_that_refuses_says_what_to_do_and_no_password() {
     let anonymous = refusal("postgres://127.0.0.1/journal").await;
     assert!(anonymous.to_string().contains("names no user"), "{anonymous}");
 }
+
+// ---- a server in trouble: a trigger stands in for the disk, the administrator, the network
+
+/// Makes `statement` run inside the server at each insert, `when` that is.
+async fn sabotage(place: &Place, when: &str, statement: &str) {
+    place
+        .raw(&format!(
+            "CREATE FUNCTION sabotage() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {statement}; RETURN NULL; END $$; \
+             CREATE CONSTRAINT TRIGGER sabotage AFTER INSERT ON journal {when} FOR EACH ROW EXECUTE FUNCTION sabotage()"
+        ))
+        .await
+        .expect("sabotaged");
+}
+
+async fn expect_recovery(place: &Place, journal: &dyn Journal, fence: Fence) {
+    assert_eq!(journal.load(&stream("a")).await.expect("loaded"), [], "nothing was written");
+    place.raw("DROP TRIGGER sabotage ON journal").await.expect("mended");
+    journal.append(fence, &stream("a"), 0, &[event(1)]).await.expect("it goes on by itself");
+    assert_eq!(findings(journal).await, []);
+}
+
+#[tokio::test]
+async fn a_server_without_room_writes_nothing_and_recovers() {
+    let place = Place::Postgres(TestDatabase::new().await);
+    let journal = place.open().await;
+    let fence = lease(&*journal).await;
+    sabotage(&place, "", "RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'").await;
+    let error = journal.append(fence, &stream("a"), 0, &events(1..=3)).await.expect_err("no room");
+    assert!(matches!(error, AppendError::Unavailable(StoreError::Full { .. })), "{error:?}");
+    expect_recovery(&place, &*journal, fence).await;
+}
+
+#[tokio::test]
+async fn a_connection_lost_in_the_middle_writes_nothing_and_recovers() {
+    let place = Place::Postgres(TestDatabase::new().await);
+    let journal = place.open().await;
+    let fence = lease(&*journal).await;
+    sabotage(&place, "", "PERFORM pg_terminate_backend(pg_backend_pid())").await;
+    let error = journal.append(fence, &stream("a"), 0, &events(1..=3)).await.expect_err("the connection is gone");
+    assert!(matches!(error, AppendError::Unavailable(StoreError::Unavailable { .. })), "{error:?}");
+    assert!(error.is_retryable());
+    expect_recovery(&place, &*journal, fence).await;
+}
+
+#[tokio::test]
+async fn a_connection_lost_while_committing_is_told_as_unknown() {
+    let place = Place::Postgres(TestDatabase::new().await);
+    let journal = place.open().await;
+    let fence = lease(&*journal).await;
+    sabotage(&place, "DEFERRABLE INITIALLY DEFERRED", "PERFORM pg_terminate_backend(pg_backend_pid())").await;
+    let error = journal.append(fence, &stream("a"), 0, &events(1..=3)).await.expect_err("the connection is gone");
+    assert!(matches!(error, AppendError::OutcomeUnknown { .. }), "{error:?}");
+    assert!(error.is_retryable(), "the sequence number makes a repetition safe");
+    expect_recovery(&place, &*journal, fence).await;
+}

@@ -1,7 +1,7 @@
 //! The audit: proves that the journal is what was written, or says exactly where it is not.
 //!
 //! [`verify`] reads the raw rows, so that it also sees what was changed behind the triggers' back, and
-//! recomputes every hash. [`export`] writes the journal as JSON lines from which anybody can do the same.
+//! recomputes every hash. [`export()`] writes the journal as JSON lines from which anybody can do the same.
 //! The chain alone cannot tell that its end was cut off; a head that was noted down elsewhere can.
 
 mod export;

@@ -17,7 +17,7 @@ use super::{AuditReport, FINDINGS_MAX, Finding, Place};
 
 /// How far around its present position a row's former one is searched at once. Rows that were moved further are compared
 /// with the gaps at the end.
-const SEARCH_RADIUS: i64 = 32;
+const SEARCH_RADIUS: i64 = 16;
 
 /// The most gap positions that moved rows are compared with at the end.
 const CANDIDATES_MAX: usize = 2_000;
@@ -33,6 +33,8 @@ pub(super) struct Walk {
     last_position: i64,
     /// The written position that the journal should show next.
     next: i64,
+    /// The highest written position that a row proved.
+    highest: i64,
     /// Ranges of written positions, both ends included, that were passed over so far.
     gaps: Vec<(i64, i64)>,
     /// How far behind its stand the last placed row was written; 0 in a sound journal.
@@ -82,6 +84,7 @@ impl Walk {
             head: Head { position: 0, hash: Hash::GENESIS },
             last_position: 0,
             next: 1,
+            highest: 0,
             gaps: Vec::new(),
             shift: 0,
             last: Proven { written_at: 0, hash: Hash::GENESIS, place: None },
@@ -127,6 +130,7 @@ impl Walk {
     /// Notes that the row at `place` proved to be written at `position`.
     fn place(&mut self, place: Place, position: i64, prev: Hash, hash: Hash) {
         self.check_link(&place, position, prev);
+        self.highest = self.highest.max(position);
         if position >= self.next {
             self.skip_to(position);
         } else if let Some(suspect) = self.suspects.iter_mut().find(|suspect| suspect.slot == Some(position)) {
@@ -286,6 +290,8 @@ impl Walk {
     /// Says of each suspect whether it was moved here from far away, inserted, or altered.
     fn judge_suspects(&mut self) {
         let suspects = std::mem::take(&mut self.suspects);
+        // The last records may have been moved forward: their positions lie beyond all that was seen.
+        self.gaps.push((self.next, self.next.saturating_add(suspects.len() as i64)));
         let slots = suspects.iter().filter_map(|suspect| suspect.slot);
         let gaps = self.gaps.iter().flat_map(|&(first, last)| first..=last);
         let candidates: Vec<i64> = slots.chain(gaps.take(CANDIDATES_MAX)).collect();
@@ -295,16 +301,24 @@ impl Walk {
             match origin(&row, &candidates).filter(|&position| origins.insert(position)) {
                 Some(written_at) => {
                     take(&mut self.gaps, written_at);
+                    self.highest = self.highest.max(written_at);
                     vacated.extend(slot);
                     self.report(Finding::Reordered { place, written_at });
                 }
-                None if slot.is_some() => self.report(Finding::Altered(place)),
-                None => self.report(Finding::Inserted(place)),
+                None => {
+                    self.highest = self.highest.max(slot.unwrap_or_default());
+                    self.report(if slot.is_some() { Finding::Altered(place) } else { Finding::Inserted(place) });
+                }
             }
         }
         // What a moved row stood in for is somewhere else, or nowhere.
         let gone = vacated.into_iter().filter(|slot| !origins.contains(slot));
         self.gaps.extend(gone.map(|slot| (slot, slot)));
+        // Beyond the highest that is proven there may never have been a record.
+        self.gaps.retain(|(first, _)| *first <= self.highest);
+        for (_, last) in &mut self.gaps {
+            *last = self.highest.min(*last);
+        }
     }
 }
 
