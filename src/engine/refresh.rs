@@ -12,16 +12,26 @@ use crate::domain::run::Input;
 
 /// Brings the live messages up to date whenever something has changed, until the run owes nothing any more.
 pub(super) async fn keep_current(shared: Arc<Shared>, run: RunId, changed: Arc<Notify>) {
+    let mut behind = false;
     loop {
-        changed.notified().await;
+        if behind {
+            // A view that could not be brought up to date is tried again, seldom enough not to add to the trouble.
+            let again = tokio::time::sleep(shared.pace.refresh_every * BEHIND_FACTOR);
+            tokio::select! { () = again => {}, () = changed.notified() => {} }
+        } else {
+            changed.notified().await;
+        }
         let over = is_over(&shared, &run);
-        round(&shared, &run).await;
-        if over || shared.stop.is_cancelled() {
+        behind = !round(&shared, &run).await;
+        if (over && !behind) || shared.stop.is_cancelled() {
             return;
         }
         tokio::time::sleep(shared.pace.refresh_every).await;
     }
 }
+
+/// How many times the usual pause passes before a round that failed is made again.
+const BEHIND_FACTOR: u32 = 5;
 
 /// Whether nobody changes this run any more. Asked before the round, so that the round shows the end.
 fn is_over(shared: &Shared, run: &RunId) -> bool {
@@ -29,8 +39,10 @@ fn is_over(shared: &Shared, run: &RunId) -> bool {
     runs.get(run).is_none_or(|entry| entry.mailbox.is_none())
 }
 
-async fn round(shared: &Shared, run: &RunId) {
-    let Some(snapshot) = shared.snapshot(run) else { return };
+/// Whether every live message shows the present state now.
+async fn round(shared: &Shared, run: &RunId) -> bool {
+    let Some(snapshot) = shared.snapshot(run) else { return true };
+    let mut current = true;
     let live = snapshot.state.owed.iter().filter(|owed| owed.kind.is_live() && owed.posted.is_some());
     for owed in live {
         match shared.ports.chat.refresh(&snapshot, &owed.key).await {
@@ -38,10 +50,11 @@ async fn round(shared: &Shared, run: &RunId) {
             Ok(Freshness::Lost) | Err(PortError::Gone { .. }) => {
                 shared.post(run, Input::MessageLost(owed.key.clone()), None);
             }
-            // The next change brings it up to date; a view is never worth holding anything up for.
             Err(error @ (PortError::Later { .. } | PortError::Refused { .. })) => {
                 debug!(%run, key = %owed.key, %error, "a live message could not be brought up to date");
+                current = false;
             }
         }
     }
+    current
 }

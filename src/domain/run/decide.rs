@@ -18,9 +18,42 @@ use crate::domain::{Person, StepKind, StepName, Timestamp};
 /// A [`Rejection`] if a person asked for something that is not allowed now; nothing changes then.
 pub fn decide(state: &State, now: Timestamp, input: Input) -> Result<Vec<Event>, Rejection> {
     let mut draft = Draft::new(state, now);
-    apply(&mut draft, input)?;
+    if let Some(ending) = &state.end {
+        after_the_end(&mut draft, ending.end, input)?;
+    } else {
+        apply(&mut draft, input)?;
+    }
     advance(&mut draft);
     Ok(draft.events)
+}
+
+/// Once a run is over, only its messages go on: what it still owes becomes visible, people are told that it is over.
+fn after_the_end(draft: &mut Draft, end: End, input: Input) -> Result<(), Rejection> {
+    match input {
+        Input::ThreadOpened(_) | Input::MessagePosted(..) => apply(draft, input),
+        Input::BreakGlass { .. }
+        | Input::TickItem { .. }
+        | Input::Confirm { .. }
+        | Input::Answer { .. }
+        | Input::Pause { .. }
+        | Input::Resume { .. }
+        | Input::Abort { .. }
+        | Input::Close { .. }
+        | Input::Rollback { .. } => Err(Rejection::AlreadyEnded { end }),
+        Input::Tick
+        | Input::Rebooted
+        | Input::MessageLost(_)
+        | Input::VotesRead { .. }
+        | Input::VoteRemoved { .. }
+        | Input::StrayVote { .. }
+        | Input::GateMeasured { .. }
+        | Input::GateRechecked { .. }
+        | Input::WhenEvaluated(..)
+        | Input::ChildStarted(..)
+        | Input::StepFinished(..)
+        | Input::StepProbed(..)
+        | Input::StepChecked { .. } => Ok(()),
+    }
 }
 
 fn apply(draft: &mut Draft, input: Input) -> Result<(), Rejection> {
@@ -40,20 +73,18 @@ fn apply(draft: &mut Draft, input: Input) -> Result<(), Rejection> {
         Input::MessageLost(key) => message_lost(draft, key),
         Input::VotesRead { gate, card, votes } => gate::votes_read(draft, &gate, card, &votes),
         Input::VoteRemoved { gate, card, user, vote } => gate::vote_removed(draft, &gate, card, user, vote),
-        Input::StrayVote { gate, card, vote } if draft.state.end.is_none() => gate::stray_vote(draft, &gate, card, &vote),
-        Input::StrayVote { .. } => {}
+        Input::StrayVote { gate, card, vote } => gate::stray_vote(draft, &gate, card, &vote),
         Input::GateMeasured { gate, card, readings } => gate::measured(draft, &gate, card, readings),
         Input::GateRechecked { gate, card, votes, readings, targets_changed } => {
             gate::recheck(draft, &gate, card, Recheck { votes, readings, targets_changed });
         }
         Input::BreakGlass { by, reason, other_holders } => {
-            let reason = at_work(&draft.state).and(given(reason))?;
-            gate::break_glass(draft, by, reason, other_holders)?;
+            gate::break_glass(draft, by, given(reason)?, other_holders)?;
         }
         Input::WhenEvaluated(step, result) => when_evaluated(draft, step, result),
         Input::ChildStarted(step, attempt, group) => {
             let under_way = draft.state.steps.get(&step).is_some_and(|s| s.is_under_way() && s.attempts == attempt);
-            if under_way && draft.state.end.is_none() {
+            if under_way {
                 draft.push(Event::ChildStarted { step, attempt, group });
             }
         }
@@ -68,18 +99,10 @@ fn apply(draft: &mut Draft, input: Input) -> Result<(), Rejection> {
         Input::Abort { by, reason } => abort(draft, by, reason)?,
         Input::Close { by, reason } => close(draft, by, reason)?,
         Input::Rollback { rollback, by, reason } => {
-            at_work(&draft.state)?;
             rollback::request(draft, rollback, by, given(reason)?)?;
         }
     }
     Ok(())
-}
-
-fn at_work(state: &State) -> Result<(), Rejection> {
-    match &state.end {
-        Some(ending) => Err(Rejection::AlreadyEnded { end: ending.end }),
-        None => Ok(()),
-    }
 }
 
 fn given(reason: String) -> Result<String, Rejection> {
@@ -111,9 +134,6 @@ fn message_lost(draft: &mut Draft, key: MessageKey) {
 
 /// The bot starts and finds attempts that nobody performs any more.
 fn reboot(draft: &mut Draft) {
-    if draft.state.end.is_some() {
-        return;
-    }
     draft.push(Event::Rebooted);
     let cut_off: Vec<(StepName, u32)> = draft
         .state
@@ -138,7 +158,7 @@ fn reboot(draft: &mut Draft) {
 
 fn when_evaluated(draft: &mut Draft, step: StepName, result: Result<bool, String>) {
     let waiting = draft.state.steps.get(&step).is_some_and(|s| s.status == StepStatus::Pending && s.when.is_none());
-    if !waiting || draft.state.end.is_some() {
+    if !waiting {
         return;
     }
     match result {
@@ -184,7 +204,6 @@ fn checked(draft: &mut Draft, step: &StepName, attempt: u32, result: serde_json:
 }
 
 fn tick_item(draft: &mut Draft, list: ListRef, item: usize, ticked: bool, by: Person) -> Result<(), Rejection> {
-    at_work(&draft.state)?;
     let open = match &list {
         ListRef::Afterwards => draft.state.closing.is_some_and(|closing| closing.end == End::Succeeded),
         ListRef::Step(step) => matches!(draft.state.steps.get(step).map(|s| &s.status), Some(StepStatus::Running(_))),
@@ -202,7 +221,6 @@ fn tick_item(draft: &mut Draft, list: ListRef, item: usize, ticked: bool, by: Pe
 }
 
 fn confirm(draft: &mut Draft, step: &StepName, yes: bool, by: &Person) -> Result<(), Rejection> {
-    at_work(&draft.state)?;
     let waiting = matches!(draft.state.steps.get(step).map(|s| &s.status), Some(StepStatus::Running(_)));
     let asked = draft.state.runbook().step(step).and_then(confirmation).filter(|_| waiting);
     let Some(asked) = asked else { return Err(Rejection::NotWaiting) };
@@ -218,7 +236,6 @@ fn confirm(draft: &mut Draft, step: &StepName, yes: bool, by: &Person) -> Result
 }
 
 fn answered(draft: &mut Draft, id: u32, answer: Answer, reason: String, by: Person) -> Result<(), Rejection> {
-    at_work(&draft.state)?;
     let question = draft.state.question.clone().filter(|question| question.id == id).ok_or(Rejection::QuestionGone)?;
     let fits = match (&question.kind, answer) {
         (QuestionKind::UnknownOutcome { .. }, Answer::Happened | Answer::DidNotHappen | Answer::Stop)
@@ -256,7 +273,6 @@ fn stop_forward(draft: &mut Draft, kind: &QuestionKind) {
 }
 
 fn pause(draft: &mut Draft, by: Person, reason: String) -> Result<(), Rejection> {
-    at_work(&draft.state)?;
     forward_only(&draft.state)?;
     if draft.state.pause.is_some() {
         return Err(Rejection::AlreadyPaused);
@@ -280,7 +296,6 @@ fn forward_only(state: &State) -> Result<(), Rejection> {
 }
 
 fn resume(draft: &mut Draft, by: Person) -> Result<(), Rejection> {
-    at_work(&draft.state)?;
     let paused = draft.state.pause.is_some();
     if paused {
         draft.push(Event::Unpaused { by });
@@ -290,14 +305,12 @@ fn resume(draft: &mut Draft, by: Person) -> Result<(), Rejection> {
 }
 
 fn abort(draft: &mut Draft, by: Person, reason: String) -> Result<(), Rejection> {
-    at_work(&draft.state)?;
     forward_only(&draft.state)?;
     draft.push(Event::AbortRequested { by, reason: given(reason)? });
     Ok(())
 }
 
 fn close(draft: &mut Draft, by: Person, reason: String) -> Result<(), Rejection> {
-    at_work(&draft.state)?;
     if draft.state.rollback.is_some() {
         return Err(Rejection::RollbackUnderWay);
     }

@@ -1,1 +1,596 @@
+//! Given events, when an input comes, then events or a rejection; and what holds for every legal history.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::domain::runbook::Runbook;
+use crate::domain::{
+    ChannelId, Interruption, MessageId, MessageRef, Person, Plan, RoleId, RoleName, RunId, StepKind, StepName, StepTraits,
+    Timestamp, UserId,
+};
+
+fn at(secs: i64) -> Timestamp {
+    chrono::DateTime::from_timestamp(1_800_000_000 + secs, 0).unwrap()
+}
+
+fn step(name: &str) -> StepName {
+    name.parse().unwrap()
+}
+
+fn person(id: u64, roles: &[&str]) -> Person {
+    let roles: BTreeSet<RoleName> = roles.iter().map(|role| role.parse().unwrap()).collect();
+    Person { id: UserId::new(id), name: format!("p{id}"), roles, bot: false }
+}
+
+fn requester() -> Person {
+    person(1, &["operator", "dba"])
+}
+
+fn dba() -> Person {
+    person(2, &["dba"])
+}
+
+fn lead() -> Person {
+    person(3, &["operations_lead"])
+}
+
+const RUNBOOK: &str = r#"{
+  "runbook": "move", "title": "Move", "version": "1", "owner": "us", "kind": "migration",
+  "lock": "db", "window": "2h", "grace": "5m",
+  "phases": [
+    { "phase": "prepare", "on_failure": "ask", "steps": [
+      { "step": "look", "title": "Look", "action": "sql.check", "estimate": "1m" },
+      { "step": "copy", "title": "Copy", "action": "database.copy", "estimate": "10m", "retry": { "attempts": 3, "backoff": "10s" } } ] },
+    { "phase": "cutover", "gate": { "sign_off": { "dba": 1, "operations_lead": 1 }, "also_arms": "runtime", "expires": "30m",
+        "go": [ { "expect": "true", "says": "all is well" } ] },
+      "on_failure": "rollback runtime", "steps": [
+      { "step": "switch", "title": "Switch", "action": "shell.run", "estimate": "1m" },
+      { "step": "smoke", "title": "Smoke", "action": "http.check", "estimate": "1m" } ] }
+  ],
+  "rollback": {
+    "runtime": { "target": "5m", "allow": ["operator"], "sign_off": { "operations_lead": 1 }, "steps": [
+      { "step": "switch-back", "title": "Switch back", "action": "shell.run" } ] }
+  },
+  "afterwards": [ { "item": "Tell everybody", "owner": "operations_lead" } ]
+}"#;
+
+fn plan() -> Plan {
+    let runbook: Runbook = serde_json::from_str(RUNBOOK).unwrap();
+    let traits = |name: &str| {
+        let (effect, interruption) = match name {
+            "copy" => (true, Interruption::Resume),
+            "switch" | "switch-back" => (true, Interruption::Ask),
+            _ => (false, Interruption::Repeat),
+        };
+        StepTraits { kind: StepKind::Action, effect, interruption, late: vec![] }
+    };
+    let steps = runbook.all_steps().map(|s| (s.step.clone(), traits(s.step.as_str()))).collect();
+    let roles = ["dba", "operations_lead", "operator"].iter().enumerate();
+    let roles = roles.map(|(i, role)| (role.parse().unwrap(), vec![RoleId::new(i as u64 + 10)])).collect();
+    let parameters = indexmap::IndexMap::new();
+    Plan { lock: runbook.lock.clone(), runbook, parameters, steps, roles, files: BTreeMap::new(), targets: BTreeMap::new() }
+}
+
+fn request(mode: Mode) -> StartRequest {
+    StartRequest {
+        run: RunId::from_random(7),
+        mode,
+        requester: requester(),
+        channel: ChannelId::new(5),
+        plan: plan(),
+        at: None,
+        held_by: None,
+        rehearsal: None,
+    }
+}
+
+/// A run that is driven by hand: the journal so far, and the time.
+struct Play {
+    state: State,
+    now: Timestamp,
+    events: Vec<Event>,
+}
+
+impl Play {
+    fn start(mode: Mode) -> Self {
+        let events = start(at(0), request(mode)).unwrap();
+        let state = begin(at(0), &events[0]).unwrap();
+        let mut play = Self { state, now: at(0), events };
+        play.put(Input::Tick);
+        play
+    }
+
+    fn try_put(&mut self, input: Input) -> Result<Vec<Event>, Rejection> {
+        let events = decide(&self.state, self.now, input)?;
+        for event in &events {
+            self.state = evolve(self.state.clone(), self.now, event).unwrap();
+        }
+        self.events.extend(events.clone());
+        Ok(events)
+    }
+
+    fn put(&mut self, input: Input) -> Vec<Event> {
+        self.try_put(input).unwrap()
+    }
+
+    fn later(&mut self, secs: i64) -> Vec<Event> {
+        self.now += chrono::TimeDelta::seconds(secs);
+        self.put(Input::Tick)
+    }
+
+    fn succeed(&mut self, name: &str) -> Vec<Event> {
+        let attempt = self.state.step(&step(name)).attempts;
+        let outcome = Outcome::Succeeded { result: json!({ "ok": true }), simulated: false, checks: vec![], output: None };
+        self.put(Input::StepFinished(step(name), attempt, outcome))
+    }
+
+    fn fail(&mut self, name: &str, retryable: bool) -> Vec<Event> {
+        let attempt = self.state.step(&step(name)).attempts;
+        let failure = Failure { kind: FailureKind::Failed, message: "broken".to_owned(), retryable };
+        self.put(Input::StepFinished(step(name), attempt, Outcome::Failed { failure, checks: vec![], output: None }))
+    }
+
+    fn gate() -> GateRef {
+        GateRef::Phase("cutover".parse().unwrap())
+    }
+
+    fn card(&self) -> u32 {
+        self.state.gates[&Self::gate()].card
+    }
+
+    fn measure(&mut self, green: bool) -> Vec<Event> {
+        let card = self.card();
+        self.put(Input::GateMeasured { gate: Self::gate(), card, readings: vec![reading(green)] })
+    }
+
+    fn votes(&mut self, votes: &[(&Person, Vote)]) -> Vec<Event> {
+        let card = self.card();
+        self.put(Input::VotesRead { gate: Self::gate(), card, votes: cast(votes) })
+    }
+
+    fn recheck(&mut self, votes: &[(&Person, Vote)]) -> Vec<Event> {
+        let card = self.card();
+        let (votes, readings, targets_changed) = (cast(votes), vec![reading(true)], vec![]);
+        self.put(Input::GateRechecked { gate: Self::gate(), card, votes, readings, targets_changed })
+    }
+
+    /// Up to the gate, its criteria green.
+    fn at_gate() -> Self {
+        let mut play = Self::start(Mode::Live);
+        play.succeed("look");
+        play.succeed("copy");
+        play.measure(true);
+        play
+    }
+
+    /// Past the gate, `switch` under way, `runtime` armed.
+    fn past_gate() -> Self {
+        let mut play = Self::at_gate();
+        play.votes(&[(&dba(), Vote::Sign), (&lead(), Vote::Sign)]);
+        play.recheck(&[(&dba(), Vote::Sign), (&lead(), Vote::Sign)]);
+        assert!(matches!(play.state.step(&step("switch")).status, StepStatus::Running(_)));
+        play
+    }
+
+    fn status(&self) -> Status {
+        self.state.status(self.now)
+    }
+}
+
+fn reading(green: bool) -> Reading {
+    let verdict = if green { Verdict::Green } else { Verdict::Red { why: "no".to_owned() } };
+    Reading { says: "all is well".to_owned(), measured: String::new(), verdict }
+}
+
+fn cast(votes: &[(&Person, Vote)]) -> Vec<ReactionVote> {
+    votes.iter().map(|(person, vote)| ReactionVote { person: (*person).clone(), vote: *vote }).collect()
+}
+
+fn kinds(events: &[Event]) -> Vec<&'static str> {
+    events.iter().map(kind_of).collect()
+}
+
+#[test]
+fn a_run_without_incident_goes_from_start_to_closing_to_its_end() {
+    let mut play = Play::past_gate();
+    assert_eq!(play.state.armed.len(), 1);
+    play.succeed("switch");
+    assert_eq!(kinds(&play.succeed("smoke")), ["step_succeeded", "closing_began"]);
+    assert!(play.state.holds_lock());
+    play.later(3 * 3600);
+    assert_eq!(play.status(), Status::Closing(End::Succeeded), "the afterwards are not ticked");
+    play.put(Input::TickItem { list: ListRef::Afterwards, item: 0, ticked: true, by: lead() });
+    assert_eq!(play.status(), Status::Ended(End::Succeeded));
+}
+
+#[test]
+fn the_gate_and_the_first_gated_step_are_journalled_together() {
+    let mut play = Play::at_gate();
+    assert_eq!(
+        kinds(&play.votes(&[(&dba(), Vote::Sign), (&lead(), Vote::Sign)])),
+        ["sign_off_granted", "sign_off_granted", "quorum_reached"]
+    );
+    assert_eq!(pending(&play.state).iter().filter(|e| matches!(e, Effect::RecheckGate { .. })).count(), 1);
+    let events = play.recheck(&[(&dba(), Vote::Sign), (&lead(), Vote::Sign)]);
+    assert_eq!(kinds(&events), ["gate_cleared", "rollback_armed", "step_started"]);
+}
+
+#[test]
+fn sign_off_by_the_requester_is_refused() {
+    let mut play = Play::at_gate();
+    let events = play.votes(&[(&requester(), Vote::Sign), (&lead(), Vote::Sign)]);
+    assert!(matches!(&events[0], Event::VoteRefused { why: VoteRefusal::Requester, .. }));
+    assert_eq!(kinds(&events), ["vote_refused", "sign_off_granted"]);
+    assert!(play.votes(&[(&requester(), Vote::Sign), (&lead(), Vote::Sign)]).is_empty(), "said once");
+}
+
+#[test]
+fn a_vote_of_the_wrong_role_is_refused_and_a_bot_is_ignored() {
+    let mut play = Play::at_gate();
+    let bot = Person { bot: true, ..person(9, &["dba"]) };
+    let events =
+        play.votes(&[(&person(8, &["operator"]), Vote::Sign), (&bot, Vote::Sign), (&person(8, &["operator"]), Vote::Veto)]);
+    assert_eq!(kinds(&events), ["vote_refused", "vote_refused"]);
+    assert_eq!(play.status(), Status::AtGate(Play::gate()));
+}
+
+#[test]
+fn a_vote_withdrawn_before_the_start_stops_the_start() {
+    let mut play = Play::at_gate();
+    play.votes(&[(&dba(), Vote::Sign), (&lead(), Vote::Sign)]);
+    let events = play.recheck(&[(&lead(), Vote::Sign)]);
+    assert_eq!(kinds(&events), ["sign_off_withdrawn", "clearance_failed"]);
+    assert_eq!(play.state.step(&step("switch")).attempts, 0);
+}
+
+#[test]
+fn a_role_lost_before_the_start_stops_the_start() {
+    let mut play = Play::at_gate();
+    play.votes(&[(&dba(), Vote::Sign), (&lead(), Vote::Sign)]);
+    let events = play.recheck(&[(&person(2, &[]), Vote::Sign), (&lead(), Vote::Sign)]);
+    assert_eq!(kinds(&events), ["sign_off_withdrawn", "vote_refused", "clearance_failed"]);
+}
+
+#[test]
+fn a_veto_of_a_required_role_is_final_for_its_card() {
+    let mut play = Play::at_gate();
+    assert_eq!(kinds(&play.votes(&[(&dba(), Vote::Sign), (&lead(), Vote::Veto)])), ["gate_refused", "paused"]);
+    assert!(play.votes(&[(&dba(), Vote::Sign), (&lead(), Vote::Sign)]).is_empty(), "removing the veto changes nothing");
+    assert_eq!(play.status(), Status::Paused);
+    assert_eq!(kinds(&play.put(Input::Resume { by: dba() })), ["unpaused", "gate_opened"]);
+    assert_eq!(play.card(), 2);
+    assert!(play.state.gates[&Play::gate()].signers.is_empty(), "a new card has new votes");
+}
+
+#[test]
+fn a_vote_on_a_red_card_does_not_count_until_it_is_cast_again() {
+    let mut play = Play::start(Mode::Live);
+    play.succeed("look");
+    play.succeed("copy");
+    play.measure(false);
+    let both = [(&dba(), Vote::Sign), (&lead(), Vote::Sign)];
+    assert_eq!(kinds(&play.votes(&both)), ["vote_refused", "vote_refused"]);
+    play.measure(true);
+    assert!(play.votes(&both).is_empty(), "an old vote does not turn green with the card");
+    let card = play.card();
+    for voter in [dba(), lead()] {
+        play.put(Input::VoteRemoved { gate: Play::gate(), card, user: voter.id, vote: Vote::Sign });
+    }
+    assert_eq!(kinds(&play.votes(&both)), ["sign_off_granted", "sign_off_granted", "quorum_reached"]);
+}
+
+#[test]
+fn an_expired_gate_refuses_after_two_warnings() {
+    let mut play = Play::at_gate();
+    assert_eq!(kinds(&play.later(15 * 60)), ["gate_warned"]);
+    assert_eq!(kinds(&play.later(9 * 60)), ["gate_warned"]);
+    assert_eq!(kinds(&play.later(6 * 60)), ["gate_refused", "paused"]);
+    assert!(play.votes(&[(&dba(), Vote::Sign), (&lead(), Vote::Sign)]).is_empty());
+}
+
+#[test]
+fn a_deleted_card_voids_its_votes_and_is_posted_anew() {
+    let mut play = Play::at_gate();
+    let key = MessageKey::new("gate/cutover/1");
+    play.put(Input::MessagePosted(key.clone(), MessageRef { channel: ChannelId::new(1), message: MessageId::new(2) }));
+    play.votes(&[(&dba(), Vote::Sign)]);
+    assert_eq!(kinds(&play.put(Input::MessageLost(key))), ["gate_card_lost", "gate_opened"]);
+    assert!(play.state.gates[&Play::gate()].signers.is_empty());
+}
+
+#[test]
+fn a_changed_target_closes_the_gate() {
+    let mut play = Play::at_gate();
+    let votes = [(&dba(), Vote::Sign), (&lead(), Vote::Sign)];
+    play.votes(&votes);
+    let changed = vec!["`postgres` is another cluster".to_owned()];
+    let input = Input::GateRechecked {
+        gate: Play::gate(),
+        card: 1,
+        votes: cast(&votes),
+        readings: vec![reading(true)],
+        targets_changed: changed,
+    };
+    assert_eq!(kinds(&play.put(input)), ["gate_refused", "paused"]);
+}
+
+#[test]
+fn break_glass_opens_a_green_gate_and_never_a_red_one() {
+    let mut play = Play::at_gate();
+    play.measure(false);
+    let by = person(7, &["break_glass"]);
+    let input = Input::BreakGlass { by: by.clone(), reason: "fire".to_owned(), other_holders: true };
+    assert!(matches!(play.try_put(input.clone()), Err(Rejection::RedCriterion { .. })));
+    play.measure(true);
+    let own = Input::BreakGlass { by: requester(), reason: "fire".to_owned(), other_holders: true };
+    assert!(matches!(play.try_put(own), Err(Rejection::Requester { .. })));
+    assert_eq!(kinds(&play.put(input)), ["glass_broken", "quorum_reached"]);
+    let events = play.recheck(&[]);
+    assert_eq!(kinds(&events), ["gate_cleared", "step_started"], "nobody signed, so nothing is armed");
+}
+
+#[test]
+fn a_failure_behind_the_gate_rolls_back_on_the_armed_signatures() {
+    let mut play = Play::past_gate();
+    play.succeed("switch");
+    assert_eq!(kinds(&play.fail("smoke", false)), ["step_failed", "rollback_started", "step_started"]);
+    assert_eq!(kinds(&play.succeed("switch-back")), ["step_succeeded", "rollback_finished", "ended"]);
+    assert_eq!(play.status(), Status::Ended(End::RolledBack));
+}
+
+#[test]
+fn a_rollback_that_is_not_armed_opens_its_own_gate() {
+    let mut play = Play::at_gate();
+    let by = Actor::Person(person(4, &["operator"]));
+    let events = play.put(Input::Rollback { rollback: None, by, reason: "bad".to_owned() });
+    assert_eq!(kinds(&events), ["rollback_requested", "gate_opened"]);
+    let gate = GateRef::Rollback("runtime".parse().unwrap());
+    play.put(Input::GateMeasured { gate: gate.clone(), card: 1, readings: vec![] });
+    let votes = cast(&[(&lead(), Vote::Sign)]);
+    play.put(Input::VotesRead { gate: gate.clone(), card: 1, votes: votes.clone() });
+    let events = play.put(Input::GateRechecked { gate, card: 1, votes, readings: vec![], targets_changed: vec![] });
+    assert_eq!(kinds(&events), ["gate_cleared", "rollback_started", "step_started"]);
+}
+
+#[test]
+fn an_armed_rollback_takes_one_authorised_person_or_the_host() {
+    let mut play = Play::past_gate();
+    let by = |person| Actor::Person(person);
+    let refused = play.try_put(Input::Rollback { rollback: None, by: by(dba()), reason: "x".to_owned() });
+    assert!(matches!(refused, Err(Rejection::RoleMissing { .. })));
+    let events =
+        play.put(Input::Rollback { rollback: None, by: Actor::Host { user: "root".to_owned() }, reason: "x".to_owned() });
+    assert_eq!(kinds(&events), ["rollback_started"], "the step under way is cancelled first");
+    assert!(pending(&play.state).iter().any(|e| matches!(e, Effect::CancelStep { .. })));
+    let failure = Failure { kind: FailureKind::Cancelled, message: String::new(), retryable: false };
+    let outcome = Outcome::Failed { failure, checks: vec![], output: None };
+    assert_eq!(kinds(&play.put(Input::StepFinished(step("switch"), 1, outcome))), ["step_failed", "step_started"]);
+}
+
+#[test]
+fn nothing_is_rolled_back_before_the_first_effect() {
+    let mut play = Play::start(Mode::Live);
+    let by = Actor::Person(person(4, &["operator"]));
+    let refused = play.try_put(Input::Rollback { rollback: None, by, reason: "x".to_owned() });
+    assert_eq!(refused, Err(Rejection::NothingToRollBack));
+    assert_eq!(kinds(&play.put(Input::Abort { by: lead(), reason: "x".to_owned() }))[0], "abort_requested");
+}
+
+#[test]
+fn a_restart_resumes_what_can_be_resumed_and_asks_about_the_rest() {
+    let mut play = Play::start(Mode::Live);
+    play.succeed("look");
+    assert_eq!(kinds(&play.put(Input::Rebooted)), ["rebooted", "step_interrupted", "step_started"]);
+    assert!(matches!(play.events.last(), Some(Event::StepStarted { resumes: true, attempt: 2, .. })));
+
+    let mut play = Play::past_gate();
+    assert_eq!(kinds(&play.put(Input::Rebooted)), ["rebooted", "step_interrupted", "asked"]);
+    let answer = |by, answer| Input::Answer { question: 1, answer, reason: "I looked".to_owned(), by };
+    assert_eq!(
+        play.try_put(answer(requester(), Answer::Happened)),
+        Err(Rejection::Requester { what: "settle whether it happened" })
+    );
+    assert_eq!(kinds(&play.put(answer(dba(), Answer::Happened))), ["answered"]);
+    assert!(pending(&play.state).iter().any(|e| matches!(e, Effect::CheckStep { .. })));
+    let checked = Input::StepChecked { step: step("switch"), attempt: 1, result: json!(null), checks: vec![] };
+    let events = play.put(checked);
+    assert!(matches!(&events[0], Event::StepSucceeded { asserted_by: Some(by), .. } if by.id == dba().id));
+}
+
+#[test]
+fn a_failed_step_is_retried_with_backoff_then_asked_about() {
+    let mut play = Play::start(Mode::Live);
+    play.succeed("look");
+    assert_eq!(kinds(&play.fail("copy", true)), ["step_failed"]);
+    assert!(play.later(9).is_empty());
+    assert_eq!(kinds(&play.later(1)), ["step_started"]);
+    play.fail("copy", true);
+    assert_eq!(kinds(&play.later(20)), ["step_started"]);
+    assert_eq!(kinds(&play.fail("copy", true)), ["step_failed", "asked"]);
+    let input = Input::Answer { question: 1, answer: Answer::Retry, reason: "mended".to_owned(), by: requester() };
+    assert_eq!(kinds(&play.put(input)), ["answered", "step_started"]);
+}
+
+#[test]
+fn a_paused_run_starts_nothing_and_still_gathers_votes() {
+    let mut play = Play::at_gate();
+    play.put(Input::Pause { by: lead(), reason: "lunch".to_owned() });
+    let votes = [(&dba(), Vote::Sign), (&lead(), Vote::Sign)];
+    assert_eq!(kinds(&play.votes(&votes)), ["sign_off_granted", "sign_off_granted"]);
+    assert_eq!(kinds(&play.put(Input::Resume { by: lead() })), ["unpaused", "quorum_reached"]);
+}
+
+#[test]
+fn a_dry_run_needs_no_votes_and_has_no_effects() {
+    let mut play = Play::start(Mode::DryRun);
+    play.succeed("look");
+    play.succeed("copy");
+    assert_eq!(kinds(&play.measure(true)), ["criteria_measured", "gate_cleared", "step_started"]);
+    play.succeed("switch");
+    assert_eq!(kinds(&play.succeed("smoke")), ["step_succeeded", "ended"]);
+    assert_eq!(play.state.effects_began_at, None);
+}
+
+#[test]
+fn a_rehearsal_with_a_red_criterion_goes_on_and_ends_failed() {
+    let mut play = Play::start(Mode::DryRun);
+    play.succeed("look");
+    play.succeed("copy");
+    play.measure(false);
+    play.succeed("switch");
+    play.succeed("smoke");
+    assert_eq!(play.status(), Status::Ended(End::Failed));
+}
+
+#[test]
+fn a_second_live_run_on_a_held_lock_is_refused() {
+    let holder = Holder { run: RunId::from_random(1), requester: "Ada".to_owned(), since: at(-60) };
+    let refused = start(at(0), StartRequest { held_by: Some(holder), ..request(Mode::Live) }).unwrap_err();
+    assert_eq!(refused.code(), "locked");
+    assert!(refused.to_string().contains("Ada"), "{refused}");
+}
+
+#[test]
+fn a_start_that_does_not_fit_the_window_is_refused_with_the_arithmetic() {
+    let mut wish = request(Mode::Live);
+    wish.plan.runbook.window = "10m".parse().unwrap();
+    let refused = start(at(0), wish).unwrap_err();
+    assert!(refused.to_string().contains("prepare 11m + cutover 2m"), "{refused}");
+}
+
+#[test]
+fn a_live_run_needs_a_recent_green_rehearsal_of_the_same_digest() {
+    let mut wish = request(Mode::Live);
+    wish.plan.runbook.dry_run = Some(crate::domain::runbook::DryRunPolicy { required_within: "1h".parse().unwrap() });
+    let digest = wish.plan.digest();
+    assert_eq!(start(at(0), wish.clone()).unwrap_err().code(), "not-rehearsed");
+    let rehearsal = |ended_at| Some(Rehearsal { run: RunId::from_random(2), ended_at, digest });
+    assert!(start(at(0), StartRequest { rehearsal: rehearsal(at(-7200)), ..wish.clone() }).is_err());
+    assert!(start(at(0), StartRequest { rehearsal: rehearsal(at(-60)), ..wish }).is_ok());
+}
+
+#[test]
+fn a_phase_that_is_late_asks_instead_of_starting() {
+    let mut wish = request(Mode::Live);
+    wish.at = Some(at(600));
+    let events = start(at(0), wish).unwrap();
+    let state = begin(at(0), &events[0]).unwrap();
+    let mut play = Play { state, now: at(0), events };
+    assert!(play.put(Input::Tick).is_empty());
+    assert_eq!(next_deadline(&play.state, at(0)), Some(at(600)));
+    play.now = at(600 + 301);
+    assert_eq!(kinds(&play.put(Input::Tick)), ["asked"]);
+    let input = Input::Answer { question: 1, answer: Answer::Proceed, reason: "still fine".to_owned(), by: dba() };
+    assert_eq!(kinds(&play.put(input)), ["answered", "step_started"]);
+}
+
+#[test]
+fn votes_after_the_start_are_answered_too_late() {
+    let mut play = Play::past_gate();
+    let vote = ReactionVote { person: lead(), vote: Vote::Veto };
+    let events = play.put(Input::StrayVote { gate: Play::gate(), card: 1, vote });
+    assert!(matches!(&events[0], Event::VoteRefused { why: VoteRefusal::TooLate, .. }));
+    assert!(matches!(play.state.step(&step("switch")).status, StepStatus::Running(_)));
+}
+
+/// Anything that may come, in any order.
+fn any_input() -> impl Strategy<Value = Input> {
+    let people =
+        || prop_oneof![Just(requester()), Just(dba()), Just(lead()), Just(person(4, &["operator"])), Just(person(5, &[]))];
+    let vote = || prop_oneof![3 => Just(Vote::Sign), 1 => Just(Vote::Veto)];
+    let votes = || {
+        proptest::collection::vec((people(), vote()), 0..5)
+            .prop_map(|votes| votes.into_iter().map(|(person, vote)| ReactionVote { person, vote }).collect::<Vec<_>>())
+    };
+    let gates = || prop_oneof![4 => Just(Play::gate()), 1 => Just(GateRef::Rollback("runtime".parse().unwrap()))];
+    let steps = || prop_oneof![Just("look"), Just("copy"), Just("switch"), Just("smoke"), Just("switch-back")];
+    let readings = || proptest::bool::weighted(0.8).prop_map(|green| vec![reading(green)]);
+    let outcome = prop_oneof![
+        6 => Just(Outcome::Succeeded { result: json!({}), simulated: false, checks: vec![], output: None }),
+        1 => Just(Outcome::Failed { failure: Failure { kind: FailureKind::Failed, message: "x".into(), retryable: true }, checks: vec![], output: None }),
+        1 => Just(Outcome::Unknown { why: "lost".into() }),
+    ];
+    prop_oneof![
+        2 => Just(Input::Tick),
+        1 => Just(Input::Rebooted),
+        8 => (steps(), 1u32..4, outcome).prop_map(|(name, attempt, outcome)| Input::StepFinished(step(name), attempt, outcome)),
+        4 => (gates(), 1u32..3, readings()).prop_map(|(gate, card, readings)| Input::GateMeasured { gate, card, readings }),
+        6 => (gates(), 1u32..3, votes()).prop_map(|(gate, card, votes)| Input::VotesRead { gate, card, votes }),
+        4 => (gates(), 1u32..3, votes(), readings()).prop_map(|(gate, card, votes, readings)| Input::GateRechecked { gate, card, votes, readings, targets_changed: vec![] }),
+        1 => people().prop_map(|by| Input::BreakGlass { by, reason: "fire".into(), other_holders: true }),
+        1 => people().prop_map(|by| Input::Pause { by, reason: "x".into() }),
+        2 => people().prop_map(|by| Input::Resume { by }),
+        1 => people().prop_map(|by| Input::Abort { by, reason: "x".into() }),
+        1 => people().prop_map(|by| Input::Close { by, reason: "x".into() }),
+        1 => people().prop_map(|by| Input::Rollback { rollback: None, by: Actor::Person(by), reason: "x".into() }),
+        1 => (1u32..3, people(), prop_oneof![Just(Answer::Happened), Just(Answer::DidNotHappen), Just(Answer::Retry), Just(Answer::Stop)])
+            .prop_map(|(question, by, answer)| Input::Answer { question, answer, reason: "x".into(), by }),
+        1 => steps().prop_map(|name| Input::StepChecked { step: step(name), attempt: 1, result: json!({}), checks: vec![] }),
+    ]
+}
+
+/// Whether the journal up to here lets the gated steps start: a clearance for this digest by a whole quorum of
+/// people who had signed and did not ask, or by a broken glass.
+fn is_cleared(events: &[Event], digest: crate::domain::Digest) -> bool {
+    events.iter().any(|event| match event {
+        Event::GateCleared { gate, digest: cleared, clearance, .. } if *gate == Play::gate() && *cleared == digest => {
+            match clearance {
+                Clearance::SignOff { signers } => {
+                    let people: BTreeSet<_> = signers.iter().map(|s| s.person.id).collect();
+                    let roles: BTreeSet<_> = signers.iter().map(|s| s.role.as_str()).collect();
+                    people.len() == 2
+                        && roles == BTreeSet::from(["dba", "operations_lead"])
+                        && !people.contains(&requester().id)
+                        && signers.iter().all(|s| s.person.roles.contains(&s.role))
+                }
+                Clearance::BreakGlass { by } => {
+                    events.iter().any(|e| matches!(e, Event::GlassBroken { by: b, .. } if b.id == by.id))
+                }
+                Clearance::Rehearsal => false,
+            }
+        }
+        _ => false,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_legal_history_starts_a_gated_step_without_a_valid_quorum(inputs in proptest::collection::vec((any_input(), 0i64..900), 1..60)) {
+        let mut play = Play::start(Mode::Live);
+        for (input, pause) in inputs {
+            play.now += chrono::TimeDelta::seconds(pause);
+            let _ = play.try_put(input);
+        }
+        let digest = play.state.started.digest;
+        for (index, event) in play.events.iter().enumerate() {
+            if let Event::StepStarted { step, .. } = event && matches!(step.as_str(), "switch" | "smoke") {
+                prop_assert!(is_cleared(&play.events[..index], digest), "{:?}", kinds(&play.events[..=index]));
+            }
+        }
+    }
+
+    #[test]
+    fn every_history_folds_to_the_same_state_and_every_attempt_ends_once(inputs in proptest::collection::vec((any_input(), 0i64..900), 1..60)) {
+        let mut play = Play::start(Mode::Live);
+        let mut stamps = vec![at(0); play.events.len()];
+        for (input, pause) in inputs {
+            play.now += chrono::TimeDelta::seconds(pause);
+            let before = play.events.len();
+            let _ = play.try_put(input);
+            stamps.extend(std::iter::repeat_n(play.now, play.events.len() - before));
+            prop_assert!(play.state.steps.values().filter(|s| s.is_under_way()).count() <= 1, "two steps at once");
+        }
+        let text: Vec<String> = play.events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
+        let mut state: Option<State> = None;
+        for (line, at) in text.iter().zip(&stamps) {
+            let event: Event = serde_json::from_str(line).unwrap();
+            state = Some(match state { None => begin(*at, &event).unwrap(), Some(state) => evolve(state, *at, &event).unwrap() });
+        }
+        prop_assert_eq!(state.unwrap(), play.state);
+    }
+}
