@@ -5,4 +5,8 @@
 
 mod ports;
 
-pub use ports::{Chat, Freshness, Job, JobSink, Performer, PortError, Progress, Snapshot};
+pub use crate::domain::run::Progress;
+pub use ports::{
+    Chat, Freshness, Hint, Job, JobSink, Performer, PlanProblem, Planning, PortError, RunSummary, Runs, SendError, Snapshot,
+    StartError, StartOrder,
+};

@@ -1,14 +1,20 @@
-//! What the engine asks of chat and of actions.
+//! What the engine asks of chat and of actions, and what chat asks of the engine.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use indexmap::IndexMap;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::run::{Finding, GateRef, MessageKey, Outcome, ProcessGroup, ReactionVote, Reading, State};
-use crate::domain::{ChannelId, MessageRef, StepName, Timestamp};
+use crate::domain::run::{
+    Finding, GateRef, Input, MessageKey, Mode, Outcome, ProcessGroup, Progress, ReactionVote, Reading, Rejection, State, Status,
+    Vote,
+};
+use crate::domain::{
+    ChannelId, MessageId, MessageRef, ParameterName, Person, Plan, RunId, RunbookName, StepName, Timestamp, UserId,
+};
 
 /// A run as it stood at one moment: what views are made from.
 #[derive(Debug, Clone)]
@@ -21,29 +27,6 @@ pub struct Snapshot {
     pub progress: Vec<Progress>,
     /// When it was taken.
     pub now: Timestamp,
-}
-
-/// How far a step is.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Progress {
-    /// Which step.
-    pub step: StepName,
-    /// Which attempt.
-    pub attempt: u32,
-    /// How much is done, in `unit`s.
-    pub done: u64,
-    /// How much there is, if that is known.
-    pub total: Option<u64>,
-    /// What is counted, e.g. `rows`, `bytes`.
-    pub unit: String,
-    /// What is being worked on, e.g. a table; may be empty.
-    pub what: String,
-    /// How much was done when counting began: rate and ETA count from there, also after a resumption.
-    pub done_at_start: u64,
-    /// When counting began.
-    pub since: Timestamp,
-    /// When this was reported.
-    pub at: Timestamp,
 }
 
 /// Why a port could not do what it was asked.
@@ -160,4 +143,163 @@ pub trait Performer: Send + Sync + 'static {
     /// # Errors
     /// If a target cannot be read.
     async fn targets_changed(&self, run: &Snapshot) -> Result<Vec<String>, String>;
+}
+
+/// What chat asks of the engine. Reading is from memory and never waits; `start` and `send` return once
+/// the decision is durable.
+#[async_trait]
+pub trait Runs: Send + Sync + 'static {
+    /// Starts a run: plans it, decides, journals. The plan card follows as an owed message.
+    ///
+    /// # Errors
+    /// [`StartError`]; no run exists then.
+    async fn start(&self, order: StartOrder) -> Result<RunId, StartError>;
+
+    /// Hands an input to a run and waits for the decision.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was changed, save for [`SendError::Unavailable`], after which the journal knows.
+    async fn send(&self, run: &RunId, input: Input) -> Result<(), SendError>;
+
+    /// Every run that the bot remembers, newest first: all that have not ended, and those that ended lately.
+    fn runs(&self) -> Vec<RunSummary>;
+
+    /// One run as it stands; `None` if it is not remembered.
+    fn snapshot(&self, run: &RunId) -> Option<Snapshot>;
+
+    /// The run whose thread this is.
+    fn run_in_thread(&self, thread: ChannelId) -> Option<RunId>;
+
+    /// Something was seen in chat. Never waits; the engine looks for itself before it believes anything
+    /// that would let a run go forward.
+    fn hint(&self, hint: Hint);
+}
+
+/// A wish to start a run, as chat heard it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StartOrder {
+    /// Which runbook.
+    pub runbook: RunbookName,
+    /// Its parameters as they were typed; those left out take their defaults.
+    pub parameters: IndexMap<ParameterName, String>,
+    /// Live or rehearsal.
+    pub mode: Mode,
+    /// The cutover instant; `None` to start the first phase now.
+    pub at: Option<Timestamp>,
+    /// Who asks.
+    pub requester: Person,
+    /// Where they ask.
+    pub channel: ChannelId,
+}
+
+/// Why no run was started.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum StartError {
+    /// It is not allowed now.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// No plan could be made.
+    #[error(transparent)]
+    NoPlan(#[from] PlanProblem),
+    /// The engine cannot journal anything at present.
+    #[error("the engine is not available: {0}")]
+    Unavailable(String),
+}
+
+/// Why an input was not taken in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// It is not allowed now.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// There is no such run.
+    #[error("there is no run of that id")]
+    UnknownRun,
+    /// The engine cannot journal anything at present, or is stopping.
+    #[error("the engine is not available: {0}")]
+    Unavailable(String),
+}
+
+/// A run in a list.
+#[derive(Debug, Clone)]
+pub struct RunSummary {
+    /// Its id.
+    pub id: RunId,
+    /// Its runbook.
+    pub runbook: RunbookName,
+    /// The runbook's line for people.
+    pub title: String,
+    /// Live or rehearsal.
+    pub mode: Mode,
+    /// Where it stands.
+    pub status: Status,
+    /// Who asked for it.
+    pub requester: Person,
+    /// Its thread, once that exists.
+    pub thread: Option<ChannelId>,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// Whether it is over.
+    pub ended: bool,
+    /// The run itself.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// Something seen in chat. A hint may come twice, late or never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// The reactions of a message have changed: read them.
+    Reactions {
+        /// Where.
+        channel: ChannelId,
+        /// On which message.
+        message: MessageId,
+    },
+    /// A vote was taken back. Believed at once if it was one of a gate card, because it can only take something away.
+    ReactionRemoved {
+        /// Where.
+        channel: ChannelId,
+        /// On which message.
+        message: MessageId,
+        /// Whose.
+        user: UserId,
+        /// Which.
+        vote: Vote,
+    },
+    /// A message was deleted.
+    MessageDeleted {
+        /// Where.
+        channel: ChannelId,
+        /// Which.
+        message: MessageId,
+    },
+    /// A new gateway session began, so that events were lost: look at every open gate and message.
+    Reconnected,
+}
+
+/// Makes plans without starting anything.
+#[async_trait]
+pub trait Planning: Send + Sync + 'static {
+    /// The plan that a run would pin now.
+    ///
+    /// # Errors
+    /// [`PlanProblem`].
+    async fn plan(&self, runbook: &RunbookName, parameters: &IndexMap<ParameterName, String>) -> Result<Plan, PlanProblem>;
+}
+
+/// Why no plan could be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanProblem {
+    /// The catalog has no such runbook.
+    #[error("there is no runbook `{0}`")]
+    UnknownRunbook(RunbookName),
+    /// Required parameters were not given; in the runbook's order.
+    #[error("required parameters are missing: {}", .0.iter().map(ParameterName::as_str).collect::<Vec<_>>().join(", "))]
+    Missing(Vec<ParameterName>),
+    /// What was given cannot be used; a sentence for each mistake.
+    #[error("{}", .0.join("; "))]
+    Invalid(Vec<String>),
+    /// A target or file that the plan must name could not be read.
+    #[error("{0}")]
+    Unreachable(String),
 }

@@ -19,6 +19,7 @@ mod evolve;
 mod gate;
 mod input;
 mod message;
+mod progress;
 mod rejection;
 mod rollback;
 mod schedule;
@@ -38,6 +39,7 @@ pub use event::{
 pub use evolve::{CorruptJournal, begin, evolve};
 pub use input::{Input, Outcome, ReactionVote};
 pub use message::{MessageKey, MessageKind, Owed, Place};
+pub use progress::Progress;
 pub use rejection::Rejection;
 pub use schedule::{Forecast, PhaseForecast, forecast, next_deadline, planned};
 pub use start::{Holder, Rehearsal, StartRequest, start};

@@ -1,0 +1,26 @@
+//! How far a step is: told by whoever performs it, shown to people, never journalled.
+
+use crate::domain::{StepName, Timestamp};
+
+/// How far a step is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// Which step.
+    pub step: StepName,
+    /// Which attempt.
+    pub attempt: u32,
+    /// How much is done, in `unit`s.
+    pub done: u64,
+    /// How much there is, if that is known.
+    pub total: Option<u64>,
+    /// What is counted, e.g. `rows`, `bytes`.
+    pub unit: String,
+    /// What is being worked on, e.g. a table; may be empty.
+    pub what: String,
+    /// How much was done when counting began: rate and ETA count from there, also after a resumption.
+    pub done_at_start: u64,
+    /// When counting began.
+    pub since: Timestamp,
+    /// When this was reported.
+    pub at: Timestamp,
+}
