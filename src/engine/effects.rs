@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::activity::Active;
-use super::ports::{Job, JobSink, PortError, Progress, Snapshot};
+use super::ports::{Job, JobSink, PortError, Snapshot};
 use super::run_task::wait;
 use super::shared::{Refusal, Shared};
-use crate::domain::run::{Effect, Failure, FailureKind, GateRef, Input, MessageKey, Outcome, ProcessGroup};
+use crate::domain::run::{Effect, Failure, FailureKind, GateRef, Input, MessageKey, Outcome, ProcessGroup, Progress};
 use crate::domain::{RunId, StepName, Timestamp};
 
 pub(super) struct Flight {

@@ -2,11 +2,27 @@
 //!
 //! Appends first, acts after: an effect is performed only when the events that owe it are durable. It asks
 //! chat and actions through ports, so that both can be replaced in tests, and knows neither Discord nor SQL.
+//! One task per run decides for it, in order; the index of runs is a fold of the journal and nothing else, and
+//! so is the table of locks. One process acts at a time: every append shows a fencing token, and a holder
+//! that loses its lease stops everything it does.
+//!
+//! Absent on purpose: the rules of a run (`domain::run`), and any state that a restart would lose and need.
 
+mod activity;
+mod codec;
+mod effects;
+mod handle;
+mod lease;
+mod observe;
 mod ports;
+mod refresh;
+mod run_task;
+mod shared;
 
-pub use crate::domain::run::Progress;
+pub use handle::{Engine, EngineError, Handle, Stuck};
+pub use lease::LEASE_TTL;
 pub use ports::{
     Chat, Freshness, Hint, Job, JobSink, Performer, PlanProblem, Planning, PortError, RunSummary, Runs, SendError, Snapshot,
     StartError, StartOrder,
 };
+pub use shared::{Pace, Ports};

@@ -285,6 +285,13 @@ pub trait Planning: Send + Sync + 'static {
     /// # Errors
     /// [`PlanProblem`].
     async fn plan(&self, runbook: &RunbookName, parameters: &IndexMap<ParameterName, String>) -> Result<Plan, PlanProblem>;
+
+    /// Copies the plan's files into the run's own directory, durably, before the run exists. The copies are executed
+    /// and nothing else.
+    ///
+    /// # Errors
+    /// [`PlanProblem::Unreachable`] if a file is gone, has changed since the plan was made, or cannot be copied.
+    async fn pin(&self, run: &RunId, plan: &Plan) -> Result<(), PlanProblem>;
 }
 
 /// Why no plan could be made.

@@ -39,7 +39,13 @@ pub(super) struct RunTask {
 }
 
 impl RunTask {
-    pub(super) fn new(shared: Arc<Shared>, state: State, head: Hash, mailbox: mpsc::UnboundedReceiver<Envelope>, booted: bool) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        state: State,
+        head: Hash,
+        mailbox: mpsc::UnboundedReceiver<Envelope>,
+        booted: bool,
+    ) -> Self {
         let (finished_sender, finished) = mpsc::unbounded_channel();
         let owed = state.owed.iter().filter(|owed| booted && owed.posted.is_none());
         let maybe_posted = owed.map(|owed| owed.key.to_string()).collect();

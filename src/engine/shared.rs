@@ -8,9 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Active, Activity};
-use super::ports::{Chat, Performer, Progress, Snapshot};
+use super::ports::{Chat, Performer, Snapshot};
 use crate::clock::{Ids, SharedClock};
-use crate::domain::run::{Input, Rejection, State};
+use crate::domain::run::{Input, Progress, Rejection, State};
 use crate::domain::{Hash, RunId, Timestamp};
 use crate::store::{Fence, SharedJournal};
 

@@ -1,0 +1,158 @@
+//! Observe, do not trust: what was seen in chat is a hint, and the engine looks for itself.
+//!
+//! Votes and criteria of open gates are read on a hint, after every reconnection, and on a timer, so that a
+//! lost event costs at most [`super::Pace::gate_every`].
+
+use std::sync::Arc;
+
+use tracing::debug;
+
+use super::ports::{Hint, PortError, Snapshot};
+use super::shared::Shared;
+use crate::clock;
+use crate::domain::run::{GateRef, Input, MessageKey, MessageKind, Owed, Standing, State, Vote};
+use crate::domain::{ChannelId, MessageId, RunId};
+
+/// Takes in a hint without holding its giver up.
+pub(super) fn take(shared: &Arc<Shared>, hint: Hint) {
+    match hint {
+        Hint::Reconnected => {
+            for run in open_runs(shared) {
+                look(shared, &run);
+            }
+        }
+        Hint::Reactions { channel, message } => {
+            if let Some((run, key)) = find_message(shared, channel, message)
+                && let Some(snapshot) = shared.snapshot(&run)
+                && let Some((gate, card)) = gate_of(&snapshot.state, &key)
+            {
+                read_votes(shared, snapshot, gate, card);
+            }
+        }
+        Hint::ReactionRemoved { channel, message, user, vote } => {
+            if let Some((run, key)) = find_message(shared, channel, message)
+                && let Some(snapshot) = shared.snapshot(&run)
+                && let Some((gate, card)) = gate_of(&snapshot.state, &key)
+            {
+                shared.post(&run, Input::VoteRemoved { gate, card, user, vote }, None);
+            }
+        }
+        Hint::MessageDeleted { channel, message } => {
+            if let Some((run, key)) = find_message(shared, channel, message) {
+                shared.post(&run, Input::MessageLost(key), None);
+            }
+        }
+    }
+}
+
+/// Looks at every open gate again and again, until the engine stops.
+pub(super) async fn keep_looking(shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = clock::sleep(&*shared.ports.clock, shared.pace.gate_every) => {}
+        }
+        for run in open_runs(&shared) {
+            look(&shared, &run);
+        }
+    }
+}
+
+fn open_runs(shared: &Shared) -> Vec<RunId> {
+    let runs = shared.runs.read().expect("no code panics while it holds the index");
+    runs.iter()
+        .filter(|(_, entry)| entry.mailbox.is_some() && entry.state.open_gate().is_some())
+        .map(|(run, _)| run.clone())
+        .collect()
+}
+
+/// Reads the criteria and the votes of a run's open gate.
+fn look(shared: &Arc<Shared>, run: &RunId) {
+    let Some(snapshot) = shared.snapshot(run) else { return };
+    let Some((gate, opened)) = snapshot.state.open_gate().map(|(gate, opened)| (gate.clone(), opened.clone())) else { return };
+    if opened.readings.is_none() {
+        // Its first measurement is an effect of its own.
+        return;
+    }
+    let card = opened.card;
+    let (shared, snapshot) = (Arc::clone(shared), snapshot.clone());
+    let active = shared.activity.begin();
+    tokio::spawn(async move {
+        let readings = shared.ports.performer.measure(&snapshot, &gate).await;
+        shared.post(snapshot.state.id(), Input::GateMeasured { gate: gate.clone(), card, readings }, None);
+        read(&shared, &snapshot, gate, card).await;
+        drop(active);
+    });
+}
+
+fn read_votes(shared: &Arc<Shared>, snapshot: Snapshot, gate: GateRef, card: u32) {
+    let shared = Arc::clone(shared);
+    let active = shared.activity.begin();
+    tokio::spawn(async move {
+        read(&shared, &snapshot, gate, card).await;
+        drop(active);
+    });
+}
+
+async fn read(shared: &Shared, snapshot: &Snapshot, gate: GateRef, card: u32) {
+    let run = snapshot.state.id();
+    if snapshot.state.is_dry_run() || !is_posted(&snapshot.state, &gate, card) {
+        return;
+    }
+    match shared.ports.chat.read_votes(snapshot, &gate).await {
+        Ok(votes) if is_open(&snapshot.state, &gate, card) => {
+            shared.post(run, Input::VotesRead { gate, card, votes }, None);
+        }
+        Ok(votes) => {
+            let known = snapshot.state.gates.get(&gate);
+            for vote in votes {
+                let id = vote.person.id;
+                let signed = vote.vote == Vote::Sign && known.is_some_and(|gate| gate.signers.contains_key(&id));
+                let refused = known.is_some_and(|gate| gate.refused.contains_key(&(id, vote.vote)));
+                if !signed && !refused {
+                    shared.post(run, Input::StrayVote { gate: gate.clone(), card, vote }, None);
+                }
+            }
+        }
+        Err(PortError::Gone { .. }) => {
+            if let Some(owed) = card_message(&snapshot.state, &gate, card) {
+                shared.post(run, Input::MessageLost(owed.key.clone()), None);
+            }
+        }
+        Err(error) => debug!(%run, %gate, %error, "the votes could not be read; the timer tries again"),
+    }
+}
+
+fn is_open(state: &State, gate: &GateRef, card: u32) -> bool {
+    state.gates.get(gate).is_some_and(|g| g.card == card && matches!(g.standing, Standing::Open | Standing::Clearing))
+}
+
+fn card_message<'a>(state: &'a State, gate: &GateRef, card: u32) -> Option<&'a Owed> {
+    state.owed.iter().find(|owed| matches!(&owed.kind, MessageKind::GateCard { gate: g, card: c } if g == gate && *c == card))
+}
+
+fn is_posted(state: &State, gate: &GateRef, card: u32) -> bool {
+    card_message(state, gate, card).is_some_and(|owed| owed.posted.is_some())
+}
+
+fn gate_of(state: &State, key: &MessageKey) -> Option<(GateRef, u32)> {
+    state.owed.iter().find(|owed| owed.key == *key).and_then(|owed| match &owed.kind {
+        MessageKind::GateCard { gate, card } => Some((gate.clone(), *card)),
+        MessageKind::PlanCard
+        | MessageKind::Progress
+        | MessageKind::Question { .. }
+        | MessageKind::Confirm { .. }
+        | MessageKind::Checklist { .. }
+        | MessageKind::Afterwards
+        | MessageKind::Note(_)
+        | MessageKind::Summary => None,
+    })
+}
+
+fn find_message(shared: &Shared, channel: ChannelId, message: MessageId) -> Option<(RunId, MessageKey)> {
+    let runs = shared.runs.read().expect("no code panics while it holds the index");
+    runs.iter().filter(|(_, entry)| entry.mailbox.is_some()).find_map(|(run, entry)| {
+        let here = |owed: &&Owed| owed.posted.is_some_and(|at| at.channel == channel && at.message == message);
+        entry.state.owed.iter().find(here).map(|owed| (run.clone(), owed.key.clone()))
+    })
+}
