@@ -5,6 +5,7 @@
 
 pub mod actions;
 pub mod catalog;
+pub mod cli;
 pub mod clock;
 pub mod discord;
 pub mod domain;

@@ -38,11 +38,11 @@ fn is_action_name(text: &str) -> bool {
 }
 
 macro_rules! names {
-    ($($(#[$doc:meta])* $name:ident, $what:literal, $test:path, $rule:expr;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident, $what:literal, $test:path, $rule:expr, $pattern:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
-        #[schemars(with = "String")]
+        #[schemars(with = "String", extend("pattern" = $pattern))]
         pub struct $name(String);
 
         impl $name {
@@ -95,23 +95,23 @@ macro_rules! names {
 
 names! {
     /// The name of a runbook, unique in the catalog.
-    RunbookName, "runbook name", is_name, NAME_RULE;
+    RunbookName, "runbook name", is_name, NAME_RULE, "^[a-z0-9][a-z0-9_-]{0,39}$";
     /// The name of a phase, unique in its runbook.
-    PhaseName, "phase name", is_name, NAME_RULE;
+    PhaseName, "phase name", is_name, NAME_RULE, "^[a-z0-9][a-z0-9_-]{0,39}$";
     /// The name of a step, unique in its runbook, rollbacks included.
-    StepName, "step name", is_name, NAME_RULE;
+    StepName, "step name", is_name, NAME_RULE, "^[a-z0-9][a-z0-9_-]{0,39}$";
     /// The name of a rollback, unique in its runbook.
-    RollbackName, "rollback name", is_name, NAME_RULE;
+    RollbackName, "rollback name", is_name, NAME_RULE, "^[a-z0-9][a-z0-9_-]{0,39}$";
     /// The name of a role as runbooks use it; the settings map it to a Discord role.
-    RoleName, "role name", is_name, NAME_RULE;
+    RoleName, "role name", is_name, NAME_RULE, "^[a-z0-9][a-z0-9_-]{0,39}$";
     /// The name of a target (a database, a cluster) in its runbook.
-    TargetName, "target name", is_name, NAME_RULE;
+    TargetName, "target name", is_name, NAME_RULE, "^[a-z0-9][a-z0-9_-]{0,39}$";
     /// The name of a parameter in its runbook.
-    ParameterName, "parameter name", is_name, NAME_RULE;
+    ParameterName, "parameter name", is_name, NAME_RULE, "^[a-z0-9][a-z0-9_-]{0,39}$";
     /// What a step does, e.g. `sql.query`.
-    ActionName, "action name", is_action_name, ACTION_RULE;
+    ActionName, "action name", is_action_name, ACTION_RULE, "^[a-z0-9][a-z0-9_-]{0,39}\\.[a-z0-9][a-z0-9_-]{0,39}$";
     /// One execution of a runbook, e.g. `run-k3f9w2mx`.
-    RunId, "run id", is_run_id, "a run id looks like `run-k3f9w2mx`";
+    RunId, "run id", is_run_id, "a run id looks like `run-k3f9w2mx`", "^run-[0-9a-hjkmnp-tv-z]{8}$";
 }
 
 const RUN_ID_PREFIX: &str = "run-";

@@ -1,0 +1,32 @@
+//! The subcommands that work offline on the definitions: arguments and what they print, no start-up of a bot.
+//!
+//! Each is a `clap::Args` struct with a function that writes to a given output and tells the exit status;
+//! `main` wires them up. What the actions accept comes in as a [`CheckContext`](crate::catalog::CheckContext).
+
+mod check;
+mod render;
+mod schema;
+
+use std::path::PathBuf;
+
+use crate::catalog::DefinitionsDir;
+
+pub use check::{CheckArgs, Format, check};
+pub use render::{RenderArgs, render};
+pub use schema::{SchemaArgs, schema};
+
+/// Where the definitions lie, for every subcommand that reads them.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DefinitionsArgs {
+    /// A folder with `commands/` and `runbooks/` in it; may be given several times.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub definitions: Vec<PathBuf>,
+}
+
+impl DefinitionsArgs {
+    /// The folders as the catalog takes them.
+    #[must_use]
+    pub fn dirs(&self) -> Vec<DefinitionsDir> {
+        self.definitions.iter().map(|root| DefinitionsDir::under(root)).collect()
+    }
+}
