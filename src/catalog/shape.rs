@@ -95,7 +95,13 @@ impl<'s> Shape<'s, '_, '_> {
 
     fn check_map(&mut self, node: &Node, entries: &[Entry], schema: &'s Value) {
         let properties = schema.get("properties").and_then(Value::as_object);
+        // Maps from names: schemars writes the names' pattern. That a key is a name is checked with what it names.
+        let named = schema.get("patternProperties").and_then(Value::as_object).and_then(|patterns| patterns.values().next());
         for entry in entries {
+            if let Some(schema) = named {
+                self.check(&entry.value, schema);
+                continue;
+            }
             match (properties.and_then(|properties| properties.get(&entry.key)), schema.get("additionalProperties")) {
                 (Some(property), _) => self.check(&entry.value, property),
                 (None, Some(Value::Bool(false))) => {

@@ -9,7 +9,7 @@ use super::diagnostics::Report;
 use super::references::{self, IN_CHECK, IN_STEP, Names, PARAMS_ONLY, View};
 use super::shape::Shape;
 use super::tree::{Content, Node};
-use crate::domain::runbook::{ATTEMPTS_MAX, CHECKLIST_ITEMS_MAX, Retry};
+use crate::domain::runbook::{ATTEMPTS_MAX, CHECKLIST_ITEMS_MAX, Retry, TIMEOUT_DEFAULT, TIMEOUT_HUMAN_DEFAULT};
 use crate::domain::{ActionSpec, Duration, RoleName, StepKind};
 use crate::expression::Template;
 
@@ -36,7 +36,7 @@ pub(super) struct StepCheck<'c, 'n> {
 
 impl StepCheck<'_, '_> {
     pub(super) fn check(&self, step: &Node, report: &mut Report<'_>) {
-        check_times(step, report);
+        self.check_times(step, report);
         if let Some(title) = step.get("title") {
             references::check_template(title, self.names, &View::of("a title", PARAMS_ONLY), report);
         }
@@ -53,6 +53,42 @@ impl StepCheck<'_, '_> {
             references::check_templates(with, self.names, &view, report);
         }
         self.check_action(step, report);
+    }
+
+    fn check_times(&self, step: &Node, report: &mut Report<'_>) {
+        let attempts_node = step.get("retry").and_then(|retry| retry.get("attempts"));
+        let attempts = attempts_node.and_then(Node::integer).unwrap_or(i64::from(Retry::default().attempts));
+        if let Some(node) = attempts_node.filter(|_| !(1..=i64::from(ATTEMPTS_MAX)).contains(&attempts)) {
+            report.error(node.span.clone(), format!("`attempts` is 1 to {ATTEMPTS_MAX}, the first one included"));
+            return;
+        }
+        let Some(timeout) = self.timeout(step) else { return };
+        if timeout == Duration::ZERO {
+            let span = step.get("timeout").map_or(step.span.clone(), |node| node.span.clone());
+            report.error(span, "a time-out of no time at all");
+            return;
+        }
+        let Some((node, estimate)) = step.get("estimate").zip(step.parsed::<Duration>("estimate")) else { return };
+        let longest = timeout.as_secs().saturating_mul(attempts.unsigned_abs());
+        if estimate.as_secs() > longest {
+            let whole = Duration::from_secs(longest);
+            let message = format!("the estimate of {estimate} is longer than all attempts may take together, {whole}");
+            let stated = if step.get("timeout").is_some() { "" } else { "`timeout` is 10m unless set: " };
+            report.error(node.span.clone(), message).help(format!("{stated}raise `timeout`, or lower the estimate"));
+        }
+    }
+
+    /// How long an attempt may take; `None` for a wait that names no time-out, and for one that cannot be read.
+    fn timeout(&self, step: &Node) -> Option<Duration> {
+        if step.get("timeout").is_some() {
+            return step.parsed("timeout");
+        }
+        let spec = step.get("action").and_then(Node::text).and_then(|name| self.context.action(name));
+        match spec.map_or(StepKind::Action, |spec| spec.kind) {
+            StepKind::Action => Some(TIMEOUT_DEFAULT),
+            StepKind::Confirm | StepKind::Checklist => Some(TIMEOUT_HUMAN_DEFAULT),
+            StepKind::Wait => None,
+        }
     }
 
     fn check_action(&self, step: &Node, report: &mut Report<'_>) {
@@ -160,35 +196,6 @@ pub(super) fn check_role_name(name: &str, span: std::ops::Range<usize>, context:
     if !roles.iter().any(|role| role.as_str() == name) && name.parse::<RoleName>().is_ok() {
         let message = format!("the role `{name}` is not mapped to a Discord role in the settings");
         report.error(span, message).suggest(name, roles.iter().map(RoleName::as_str));
-    }
-}
-
-fn check_times(step: &Node, report: &mut Report<'_>) {
-    let retry = Retry::default();
-    let attempts_node = step.get("retry").and_then(|retry| retry.get("attempts"));
-    let attempts = attempts_node.and_then(Node::integer).unwrap_or(i64::from(retry.attempts));
-    if let Some(node) = attempts_node.filter(|_| !(1..=i64::from(ATTEMPTS_MAX)).contains(&attempts)) {
-        report.error(node.span.clone(), format!("`attempts` is 1 to {ATTEMPTS_MAX}, the first one included"));
-        return;
-    }
-    let timeout: Duration = match step.get("timeout") {
-        None => Duration::from_minutes(10),
-        Some(node) => match node.text().and_then(|text| text.parse().ok()) {
-            Some(Duration::ZERO) => {
-                report.error(node.span.clone(), "a time-out of no time at all");
-                return;
-            }
-            Some(timeout) => timeout,
-            None => return,
-        },
-    };
-    let Some((node, estimate)) = step.get("estimate").zip(step.parsed::<Duration>("estimate")) else { return };
-    let longest = timeout.as_secs().saturating_mul(attempts.unsigned_abs());
-    if estimate.as_secs() > longest {
-        let whole = Duration::from_secs(longest);
-        let message = format!("the estimate of {estimate} is longer than all attempts may take together, {whole}");
-        let stated = if step.get("timeout").is_some() { "raise `timeout`" } else { "`timeout` is 10m unless set: raise it" };
-        report.error(node.span.clone(), message).help(format!("{stated}, or lower the estimate"));
     }
 }
 

@@ -139,6 +139,7 @@ impl Node {
 pub(super) fn parse(text: &str, report: &mut Report<'_>) -> Option<Node> {
     let options = granit_parser::options! {
         disallow_directives: true,
+        emit_comments: false,
         block_nesting_limit: DEPTH_MAX,
         flow_nesting_limit: DEPTH_MAX,
     };
@@ -210,6 +211,7 @@ where
             }
             Event::SequenceStart(..) => self.list(place)?,
             Event::MappingStart(..) => self.map(place)?,
+            // What remains of the events that can stand here: aliases.
             _ => {
                 self.report.error(place.clone(), "aliases (`*name`) are not allowed").help("write the value out");
                 Node { span: place, value: Content::Null }

@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use crate::domain::runbook::{
-    ChecklistItem, Criterion, Gate, OnFailure, Parameter, ParameterKind, Phase, Rollback, Runbook, Step, Target,
+    ChecklistItem, Criterion, Gate, OnFailure, Parameter, ParameterKind, Phase, Rollback, Runbook, Step, TIMEOUT_DEFAULT, Target,
 };
 use crate::domain::{Digest, Duration, RoleName};
 
@@ -197,7 +197,9 @@ impl Page<'_> {
     fn step(&mut self, number: &str, step: &Step) {
         self.line(format!("### {number} {} (`{}`)\n", step.title, step.step));
         let mut times = vec![format!("estimate {}", step.estimate.map_or_else(|| "unknown".to_owned(), |span| span.to_string()))];
-        times.push(format!("give up after {}", step.timeout));
+        if let Some(timeout) = step.timeout {
+            times.push(format!("give up after {timeout}"));
+        }
         if step.retry.attempts > 1 {
             times.push(format!("at most {} attempts, first {} apart", step.retry.attempts, step.retry.backoff));
         }
@@ -358,7 +360,7 @@ fn by_hand(step: &Step, targets: &IndexMap<crate::domain::TargetName, Target>) -
             Some(format!(
                 "{kubectl} rollout {verb} {0}\n{kubectl} rollout status {0} --timeout={1}s",
                 shell_word(&resource),
-                step.timeout.as_secs()
+                step.timeout.unwrap_or(TIMEOUT_DEFAULT).as_secs()
             ))
         }
         _ => None,

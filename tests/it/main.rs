@@ -1,6 +1,7 @@
 //! The integration tests: one binary, behaviour through the front door.
 //! They need the PostgreSQL server that `bin/test` starts.
 
+mod definitions;
 mod harness;
 mod journal_contract;
 mod process;
