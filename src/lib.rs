@@ -7,6 +7,7 @@ pub mod actions;
 pub mod catalog;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod discord;
 pub mod domain;
 pub mod engine;
@@ -15,4 +16,5 @@ pub mod render;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod store;
+pub mod telemetry;
 pub mod transfer;

@@ -1,0 +1,386 @@
+//! Settings: `pointsman.yaml`, overridden by `POINTSMAN_*`; secrets by environment or by file.
+//!
+//! Everything is read and checked once, at the start; no other room reads the environment. What is wrong is told
+//! with its place in the file and how to mend it. A secret is never written in the file itself: the file names
+//! where it is.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::clock::{SPEED_MAX, ScaledClock};
+use crate::domain::{Duration, GuildId, RoleId, RoleName, Timestamp};
+
+/// The settings as they are used.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How Discord is reached.
+    pub discord: Discord,
+    /// Which Discord roles each of the runbooks' role names means.
+    pub roles: BTreeMap<RoleName, Vec<RoleId>>,
+    /// The journal's address: `sqlite:FILE` or `postgres://...`.
+    pub store: SecretString,
+    /// Where runs keep their files.
+    pub data_dir: PathBuf,
+    /// The folders with `commands/` and `runbooks/` in them.
+    pub definitions: Vec<PathBuf>,
+    /// The secrets that runbooks may name.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// The clock that the bot goes by.
+    pub clock: ScaledClock,
+    /// How logs are written.
+    pub log: Log,
+}
+
+/// How Discord is reached.
+#[derive(Debug, Clone)]
+pub struct Discord {
+    /// The bot's token.
+    pub token: SecretString,
+    /// The server that the bot serves. Commands from anywhere else are refused.
+    pub guild: GuildId,
+    /// Where Discord's API is: `https://discord.com`, or a model's address.
+    pub api_base: String,
+    /// After how long without a sign of life the gateway connection is rebuilt.
+    pub deaf_after: Duration,
+}
+
+/// Where a secret's value is.
+#[derive(Debug, Clone)]
+pub enum SecretSource {
+    /// Given by environment.
+    Value(SecretString),
+    /// In a file, read each time it is needed.
+    File(PathBuf),
+}
+
+/// How logs are written.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Text for people or JSON lines for machines.
+    pub format: LogFormat,
+    /// Which events, as `tracing` filters are written.
+    pub filter: String,
+}
+
+/// Text for people or JSON lines for machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Why the settings cannot be used. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the settings {}: {why}; write one after `deploy/pointsman.example.yaml`, or name it with --config", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the settings {} cannot be used:\n{why}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        why: String,
+    },
+    /// Something is required and given nowhere.
+    #[error("{what} is not set: {how}")]
+    Missing {
+        /// What.
+        what: &'static str,
+        /// How to set it.
+        how: &'static str,
+    },
+    /// A value is given and cannot be used.
+    #[error("{what}: {why}")]
+    Value {
+        /// Where it was given.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// The environment as the settings see it: a map, so that tests need not touch the real one.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// The process's environment; values that are not text are left out.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this module is the one place that reads the environment")]
+    pub fn of_process() -> Self {
+        Self(std::env::vars().collect())
+    }
+
+    /// An environment with just these variables.
+    pub fn of(variables: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        Self(variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
+    /// A variable that is set and not empty.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// A value given as `NAME`, or in the file that `NAME_FILE` names.
+    fn get_or_file(&self, name: &str) -> Result<Option<String>, ConfigError> {
+        if let Some(value) = self.get(name) {
+            return Ok(Some(value.to_owned()));
+        }
+        let variable = format!("{name}_FILE");
+        let Some(path) = self.get(&variable) else { return Ok(None) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Value { what: variable, why: format!("cannot read {path}: {error}") })?;
+        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+}
+
+/// The file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    discord: DiscordFile,
+    roles: BTreeMap<RoleName, OneOrMore>,
+    store: Option<String>,
+    data_dir: Option<PathBuf>,
+    definitions: Vec<PathBuf>,
+    secrets: BTreeMap<String, SecretFile>,
+    clock: Option<ClockFile>,
+    log: LogFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DiscordFile {
+    guild: Option<GuildId>,
+    api_base: Option<String>,
+    deaf_after: Option<Duration>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(RoleId),
+    More(Vec<RoleId>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum SecretFile {
+    Env(String),
+    File(PathBuf),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockFile {
+    speed: u32,
+    anchor: Timestamp,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LogFile {
+    format: LogFormat,
+    filter: Option<String>,
+}
+
+/// Discord's own address.
+pub const DISCORD: &str = "https://discord.com";
+
+/// Where the settings are looked for when no place is named.
+pub const SETTINGS_FILE: &str = "pointsman.yaml";
+
+/// serenity's spans carry interaction tokens at INFO, so it speaks from WARN on.
+const LOG_FILTER: &str = "info,serenity=warn,h2=warn,hyper=warn,sqlx=warn";
+
+impl Settings {
+    /// Reads the settings of `path`, or of `pointsman.yaml` if that exists, and of the environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`], for a file that was named and cannot be read as well.
+    pub fn load(path: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
+        let named = path.map(Path::to_path_buf).or_else(|| environment.get("POINTSMAN_CONFIG").map(PathBuf::from));
+        let path = named.clone().unwrap_or_else(|| PathBuf::from(SETTINGS_FILE));
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(why) => return Err(ConfigError::Unreadable { path, why }),
+        };
+        Self::parse(&path, &text, environment)
+    }
+
+    /// Reads the settings of a text, as if it stood in `path`: relative folders are relative to its folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn parse(path: &Path, text: &str, environment: &Environment) -> Result<Self, ConfigError> {
+        let file: File = if text.trim().is_empty() {
+            File::default()
+        } else {
+            serde_saphyr::from_str(text)
+                .map_err(|error| ConfigError::Invalid { path: path.to_owned(), why: error.to_string() })?
+        };
+        let base = path.parent().unwrap_or(Path::new("")).to_owned();
+        let data_dir = environment.get("POINTSMAN_DATA_DIR").map(PathBuf::from);
+        let data_dir = data_dir.or(file.data_dir.map(|dir| base.join(dir))).unwrap_or_else(|| base.join("data"));
+        let store = environment.get_or_file("POINTSMAN_STORE")?.or(file.store);
+        let store = store.unwrap_or_else(|| format!("sqlite:{}", data_dir.join("journal.db").display()));
+        let definitions = match environment.get("POINTSMAN_DEFINITIONS") {
+            Some(list) => list.split(':').map(PathBuf::from).collect(),
+            None if file.definitions.is_empty() => vec![base.clone()],
+            None => file.definitions.iter().map(|dir| base.join(dir)).collect(),
+        };
+        Ok(Self {
+            discord: discord(file.discord, environment)?,
+            roles: file.roles.into_iter().map(|(name, ids)| (name, ids.into())).collect(),
+            store: SecretString::from(store),
+            data_dir,
+            definitions,
+            secrets: secrets(file.secrets, &base, environment)?,
+            clock: scaled_clock(file.clock)?,
+            log: Log {
+                format: if environment.get("POINTSMAN_LOG_FORMAT") == Some("json") { LogFormat::Json } else { file.log.format },
+                filter: environment
+                    .get("POINTSMAN_LOG")
+                    .map(str::to_owned)
+                    .or(file.log.filter)
+                    .unwrap_or_else(|| LOG_FILTER.to_owned()),
+            },
+        })
+    }
+}
+
+impl From<OneOrMore> for Vec<RoleId> {
+    fn from(ids: OneOrMore) -> Self {
+        match ids {
+            OneOrMore::One(id) => vec![id],
+            OneOrMore::More(ids) => ids,
+        }
+    }
+}
+
+fn discord(file: DiscordFile, environment: &Environment) -> Result<Discord, ConfigError> {
+    let token = environment.get_or_file("POINTSMAN_DISCORD_TOKEN")?;
+    let token = token.ok_or(ConfigError::Missing {
+        what: "the bot's token",
+        how: "set POINTSMAN_DISCORD_TOKEN, or POINTSMAN_DISCORD_TOKEN_FILE to a file that holds it",
+    })?;
+    let guild = match environment.get("POINTSMAN_DISCORD_GUILD") {
+        Some(id) => Some(id.parse().map_err(|error: crate::domain::InvalidName| ConfigError::Value {
+            what: "POINTSMAN_DISCORD_GUILD".to_owned(),
+            why: error.to_string(),
+        })?),
+        None => file.guild,
+    };
+    let api_base = environment.get("POINTSMAN_DISCORD_API_BASE").map(str::to_owned).or(file.api_base);
+    let api_base = api_base.unwrap_or_else(|| DISCORD.to_owned());
+    if !api_base.starts_with("https://") && !is_loopback(&api_base) {
+        return Err(ConfigError::Value {
+            what: "discord.api_base".to_owned(),
+            why: format!("`{api_base}` would send the token in the clear: use https, or an address of this machine"),
+        });
+    }
+    Ok(Discord {
+        token: SecretString::from(token),
+        guild: guild.ok_or(ConfigError::Missing {
+            what: "the Discord server",
+            how: "set discord.guild in the settings, or POINTSMAN_DISCORD_GUILD, to its id",
+        })?,
+        api_base: api_base.trim_end_matches('/').to_owned(),
+        deaf_after: file.deaf_after.unwrap_or(DEAF_AFTER),
+    })
+}
+
+/// Longer than Discord's heartbeat interval of 41 s can explain twice over.
+const DEAF_AFTER: Duration = Duration::from_secs(150);
+
+fn is_loopback(base: &str) -> bool {
+    let host = base.strip_prefix("http://").map(|rest| rest.split('/').next().unwrap_or_default());
+    let address = host.and_then(|host| host.parse::<SocketAddr>().ok());
+    address.is_some_and(|address| address.ip().is_loopback())
+        || host.is_some_and(|host| host.split(':').next() == Some("localhost"))
+}
+
+fn secrets(
+    file: BTreeMap<String, SecretFile>,
+    base: &Path,
+    environment: &Environment,
+) -> Result<BTreeMap<String, SecretSource>, ConfigError> {
+    let mut secrets = BTreeMap::new();
+    for (name, source) in file {
+        let source = match source {
+            SecretFile::File(path) => SecretSource::File(base.join(path)),
+            SecretFile::Env(variable) => {
+                let value = environment.get_or_file(&variable)?.ok_or_else(|| ConfigError::Value {
+                    what: format!("secrets.{name}"),
+                    why: format!("neither {variable} nor {variable}_FILE is set"),
+                })?;
+                SecretSource::Value(SecretString::from(value))
+            }
+        };
+        secrets.insert(name, source);
+    }
+    Ok(secrets)
+}
+
+fn scaled_clock(file: Option<ClockFile>) -> Result<ScaledClock, ConfigError> {
+    match file {
+        None => Ok(ScaledClock::real()),
+        Some(clock) if (1..=SPEED_MAX).contains(&clock.speed) => Ok(ScaledClock::new(clock.anchor, clock.speed)),
+        Some(clock) => Err(ConfigError::Value {
+            what: "clock.speed".to_owned(),
+            why: format!("{} is not between 1 and {SPEED_MAX}", clock.speed),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    fn environment() -> Environment {
+        Environment::of([("POINTSMAN_DISCORD_TOKEN", "t0ken".to_owned()), ("ACE_DSN", "postgres://u@h/d".to_owned())])
+    }
+
+    const TEXT: &str = "
+discord: { guild: '1000', api_base: 'http://127.0.0.1:4000/' }
+roles: { dba: '11', operator: ['12', '13'] }
+secrets: { ACE_POSTGRES_DSN: { env: ACE_DSN }, KUBECONFIG: { file: kube.yaml } }
+";
+
+    #[test]
+    fn the_file_and_the_environment_make_the_settings() {
+        let settings = Settings::parse(Path::new("/etc/pointsman/pointsman.yaml"), TEXT, &environment()).unwrap();
+        assert_eq!(settings.discord.api_base, "http://127.0.0.1:4000");
+        assert_eq!(settings.roles.values().map(Vec::len).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(settings.store.expose_secret(), "sqlite:/etc/pointsman/data/journal.db");
+        assert!(matches!(&settings.secrets["KUBECONFIG"], SecretSource::File(path) if path.ends_with("kube.yaml")));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let parse = |text: &str, environment| Settings::parse(Path::new("p.yaml"), text, &environment).unwrap_err().to_string();
+        assert!(parse(TEXT, Environment::default()).contains("POINTSMAN_DISCORD_TOKEN_FILE"));
+        assert!(parse("discord: { guld: '1' }", environment()).contains("guld"));
+        assert!(parse("roles: {}", environment()).contains("discord.guild"));
+        assert!(parse("discord: { guild: '1', api_base: 'http://example.org' }", environment()).contains("in the clear"));
+        assert!(parse("discord: { guild: '1' }\nsecrets: { A: { env: NOPE } }", environment()).contains("NOPE_FILE"));
+    }
+}
