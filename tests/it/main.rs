@@ -5,3 +5,4 @@ mod definitions;
 mod harness;
 mod journal_contract;
 mod process;
+mod transfer;

@@ -1,0 +1,361 @@
+//! What a copy leaves in the target about itself, so that it can be resumed, undone or explained.
+//!
+//! All of it stands in the schema `pointsman_transfer` of the target. A checkpoint is written in the same
+//! transaction as the rows that it covers. Each resumption raises the copy's epoch; a batch of an older epoch
+//! finds no row to update and rolls back, so a writer that was thought dead cannot add a row twice.
+
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
+
+use super::create::Deferred;
+use super::digest::Running;
+use super::error::{Error, Fault};
+use super::target::execute;
+
+/// Tables of the checkpoint schema. New columns come with `ADD COLUMN IF NOT EXISTS`: a copy may have been begun by an
+/// older version.
+const TABLES: &str = "
+CREATE SCHEMA IF NOT EXISTS pointsman_transfer;
+CREATE TABLE IF NOT EXISTS pointsman_transfer.copy (
+  copy_id text PRIMARY KEY, digest text NOT NULL, creates boolean NOT NULL, tables text[] NOT NULL, epoch bigint NOT NULL,
+  report text, begun_at timestamptz NOT NULL DEFAULT now(), ended_at timestamptz);
+CREATE TABLE IF NOT EXISTS pointsman_transfer.part (
+  copy_id text NOT NULL REFERENCES pointsman_transfer.copy ON DELETE CASCADE, table_name text NOT NULL, part integer NOT NULL,
+  low bigint, high bigint, last_key text, loaded bigint NOT NULL DEFAULT 0, quarantined bigint NOT NULL DEFAULT 0,
+  running text NOT NULL DEFAULT '0', done boolean NOT NULL DEFAULT false, epoch bigint NOT NULL, PRIMARY KEY (copy_id, table_name, part));
+CREATE TABLE IF NOT EXISTS pointsman_transfer.deferred (
+  copy_id text NOT NULL REFERENCES pointsman_transfer.copy ON DELETE CASCADE, position integer NOT NULL, wave integer NOT NULL,
+  table_name text NOT NULL, what text NOT NULL, statement text NOT NULL, optional boolean NOT NULL, done boolean NOT NULL DEFAULT false,
+  PRIMARY KEY (copy_id, position));
+CREATE TABLE IF NOT EXISTS pointsman_transfer.quarantine (
+  number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, copy_id text NOT NULL, table_name text NOT NULL, row_key text NOT NULL,
+  column_name text NOT NULL, value text NOT NULL, code text NOT NULL, reason text NOT NULL);
+CREATE INDEX IF NOT EXISTS quarantine_copy ON pointsman_transfer.quarantine (copy_id, table_name);";
+
+/// The name of a row, as it is stored and compared.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Key {
+    Rowid(i64),
+    Primary(Vec<KeyValue>),
+}
+
+/// One value of a primary key, exactly as SQLite has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum KeyValue {
+    Null,
+    Integer(i64),
+    /// The bits, because JSON has no infinities and the order must be exact.
+    Real(u64),
+    Text(#[serde(with = "hex")] Vec<u8>),
+    Blob(#[serde(with = "hex")] Vec<u8>),
+}
+
+/// A range of one table's rows with how far it has come.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    /// The table, by its name in the source.
+    pub(super) table: String,
+    pub(super) number: i32,
+    /// Rowids from here, inclusive; `None` is open.
+    pub(super) low: Option<i64>,
+    /// Rowids up to here, inclusive; `None` is open.
+    pub(super) high: Option<i64>,
+    /// The last row that is committed.
+    pub(super) last_key: Option<Key>,
+    pub(super) loaded: u64,
+    pub(super) quarantined: u64,
+    /// Digest over all rows up to `last_key`.
+    pub(super) running: Running,
+    pub(super) done: bool,
+}
+
+impl Part {
+    /// A part that nothing was read of yet.
+    pub(super) fn fresh(table: &str, number: usize, low: Option<i64>, high: Option<i64>) -> Self {
+        Self {
+            table: table.to_owned(),
+            number: i32::try_from(number).unwrap_or(i32::MAX),
+            low,
+            high,
+            last_key: None,
+            loaded: 0,
+            quarantined: 0,
+            running: Running::default(),
+            done: false,
+        }
+    }
+
+    /// Rows of the source that this part has dealt with.
+    pub(super) fn seen(&self) -> u64 {
+        self.loaded + self.quarantined
+    }
+}
+
+/// A copy as the target remembers it.
+#[derive(Debug, Clone)]
+pub(super) struct Begun {
+    pub(super) digest: String,
+    pub(super) creates: bool,
+    /// The target's tables, quoted and with their schema.
+    pub(super) tables: Vec<String>,
+    /// The final report, once the copy is done.
+    pub(super) report: Option<String>,
+}
+
+/// Numbers are never negative where they are written.
+fn to_u64(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}
+
+pub(super) fn to_i64(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Takes the session lock that makes this process the only one that works on the copy.
+///
+/// # Errors
+/// [`Error::Busy`] when another session holds it.
+pub(super) async fn lock(connection: &mut PgConnection, copy_id: &str) -> Result<(), Error> {
+    let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('pointsman copy ' || $1, 0))")
+        .bind(copy_id)
+        .fetch_one(connection)
+        .await
+        .map_err(|error| Error::server("locking the copy", &error))?;
+    if taken { Ok(()) } else { Err(Error::Busy { copy_id: copy_id.to_owned() }) }
+}
+
+/// What the target remembers of this copy; `None` when it was never begun there.
+pub(super) async fn find(connection: &mut PgConnection, copy_id: &str) -> Result<Option<Begun>, Error> {
+    let failed = |error| Error::server("looking for checkpoints", &error);
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass('pointsman_transfer.copy') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    if !exists {
+        return Ok(None);
+    }
+    let row = sqlx::query("SELECT digest, creates, tables, report FROM pointsman_transfer.copy WHERE copy_id = $1")
+        .bind(copy_id)
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+    let Some(row) = row else { return Ok(None) };
+    let read =
+        || Ok(Begun { digest: row.try_get(0)?, creates: row.try_get(1)?, tables: row.try_get(2)?, report: row.try_get(3)? });
+    read().map(Some).map_err(failed)
+}
+
+/// What is written when a copy begins, together with the first changes of the schema.
+pub(super) struct Beginning<'a> {
+    pub(super) copy_id: &'a str,
+    pub(super) digest: &'a str,
+    pub(super) creates: bool,
+    pub(super) tables: &'a [String],
+    pub(super) parts: &'a [Part],
+    /// Statements that run now, in order, with what they do.
+    pub(super) before: &'a [(String, String)],
+    pub(super) deferred: &'a [Deferred],
+}
+
+/// Begins a copy: checkpoint tables, schema statements and parts, all or none. The epoch is 1.
+pub(super) async fn begin(connection: &mut PgConnection, beginning: &Beginning<'_>) -> Result<(), Error> {
+    execute(connection, "beginning the copy", "BEGIN; SELECT pg_advisory_xact_lock(7012026)").await?;
+    execute(connection, "creating the checkpoint tables in schema `pointsman_transfer`", TABLES).await?;
+    let failed = |error| Error::server("writing the first checkpoint", &error);
+    sqlx::query("INSERT INTO pointsman_transfer.copy (copy_id, digest, creates, tables, epoch) VALUES ($1, $2, $3, $4, 1)")
+        .bind(beginning.copy_id)
+        .bind(beginning.digest)
+        .bind(beginning.creates)
+        .bind(beginning.tables)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    for part in beginning.parts {
+        sqlx::query(
+            "INSERT INTO pointsman_transfer.part (copy_id, table_name, part, low, high, epoch) VALUES ($1, $2, $3, $4, $5, 1)",
+        )
+        .bind(beginning.copy_id)
+        .bind(&part.table)
+        .bind(part.number)
+        .bind(part.low)
+        .bind(part.high)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    }
+    for (what, statement) in beginning.before {
+        execute(connection, what, statement.as_str()).await?;
+    }
+    for (position, deferred) in (0_i32..).zip(beginning.deferred) {
+        sqlx::query("INSERT INTO pointsman_transfer.deferred (copy_id, position, wave, table_name, what, statement, optional) VALUES ($1, $2, $3, $4, $5, $6, $7)")
+            .bind(beginning.copy_id)
+            .bind(position)
+            .bind(deferred.wave)
+            .bind(&deferred.table)
+            .bind(&deferred.what)
+            .bind(&deferred.sql)
+            .bind(deferred.optional)
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+    }
+    execute(connection, "beginning the copy", "COMMIT").await
+}
+
+/// Takes the copy over: raises the epoch (waiting for a commit that is under way) and returns it.
+pub(super) async fn take_over(connection: &mut PgConnection, copy_id: &str) -> Result<i64, Error> {
+    let failed = |error| Error::server("taking the copy over", &error);
+    execute(connection, "taking the copy over", "BEGIN").await?;
+    let epoch: i64 =
+        sqlx::query_scalar("UPDATE pointsman_transfer.copy SET epoch = epoch + 1 WHERE copy_id = $1 RETURNING epoch")
+            .bind(copy_id)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed)?;
+    sqlx::query("UPDATE pointsman_transfer.part SET epoch = $2 WHERE copy_id = $1")
+        .bind(copy_id)
+        .bind(epoch)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    execute(connection, "taking the copy over", "COMMIT").await?;
+    Ok(epoch)
+}
+
+/// The parts of a copy with how far they have come, in the order in which they were planned.
+pub(super) async fn parts(connection: &mut PgConnection, copy_id: &str) -> Result<Vec<Part>, Error> {
+    let failed = |error| Error::server("reading the checkpoints", &error);
+    let rows = sqlx::query(
+        "SELECT table_name, part, low, high, last_key, loaded, quarantined, running, done FROM pointsman_transfer.part WHERE copy_id = $1 ORDER BY table_name, part",
+    );
+    let rows = rows.bind(copy_id).fetch_all(connection).await.map_err(failed)?;
+    rows.iter().map(|row| read_part(row).map_err(failed)).collect()
+}
+
+fn read_part(row: &sqlx::postgres::PgRow) -> Result<Part, sqlx::Error> {
+    let key: Option<String> = row.try_get(4)?;
+    let last_key =
+        key.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    let running: String = row.try_get(7)?;
+    Ok(Part {
+        table: row.try_get(0)?,
+        number: row.try_get(1)?,
+        low: row.try_get(2)?,
+        high: row.try_get(3)?,
+        last_key,
+        loaded: to_u64(row.try_get(5)?),
+        quarantined: to_u64(row.try_get(6)?),
+        running: Running(u64::from_str_radix(&running, 16).map_err(|error| sqlx::Error::Decode(Box::new(error)))?),
+        done: row.try_get(8)?,
+    })
+}
+
+/// Moves a part's checkpoint, inside the transaction of the rows that it covers.
+///
+/// # Errors
+/// [`Error::Busy`] when another process has taken the copy over: the transaction must be rolled back.
+pub(super) async fn advance(connection: &mut PgConnection, copy_id: &str, epoch: i64, part: &Part) -> Result<(), Error> {
+    let key = part
+        .last_key
+        .as_ref()
+        .map(serde_json::to_string)
+        .transpose()
+        .map_err(|error| Error::Defect(format!("a key cannot be stored: {error}")))?;
+    let updated = sqlx::query(
+        "UPDATE pointsman_transfer.part SET last_key = $5, loaded = $6, quarantined = $7, running = $8, done = $9
+          WHERE copy_id = $1 AND table_name = $2 AND part = $3 AND epoch = $4",
+    )
+    .bind(copy_id)
+    .bind(&part.table)
+    .bind(part.number)
+    .bind(epoch)
+    .bind(key)
+    .bind(to_i64(part.loaded))
+    .bind(to_i64(part.quarantined))
+    .bind(format!("{:x}", part.running.0))
+    .bind(part.done)
+    .execute(connection)
+    .await
+    .map_err(|error| Error::server(format!("writing the checkpoint of table `{}`", part.table), &error))?;
+    if updated.rows_affected() == 1 { Ok(()) } else { Err(Error::Busy { copy_id: copy_id.to_owned() }) }
+}
+
+/// Puts rows aside, inside the transaction of the batch that they belong to.
+pub(super) async fn quarantine(connection: &mut PgConnection, copy_id: &str, faults: &[Fault]) -> Result<(), Error> {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let column = |text: fn(&Fault) -> String| faults.iter().map(text).collect::<Vec<_>>();
+    sqlx::query(
+        "INSERT INTO pointsman_transfer.quarantine (copy_id, table_name, row_key, column_name, value, code, reason)
+         SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])",
+    )
+    .bind(copy_id)
+    .bind(column(|fault| fault.table.clone()))
+    .bind(column(|fault| fault.key.clone()))
+    .bind(column(|fault| fault.column.clone()))
+    .bind(column(|fault| fault.value.clone()))
+    .bind(column(|fault| fault.code.to_string()))
+    .bind(column(|fault| fault.reason.clone()))
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(|error| Error::server("writing the quarantine", &error))
+}
+
+/// Statements that still wait, with their positions, by wave and position.
+pub(super) async fn waiting(connection: &mut PgConnection, copy_id: &str) -> Result<Vec<(i32, Deferred)>, Error> {
+    let failed = |error| Error::server("reading what is left to do", &error);
+    let rows = sqlx::query(
+        "SELECT position, wave, table_name, what, statement, optional FROM pointsman_transfer.deferred WHERE copy_id = $1 AND NOT done ORDER BY wave, position",
+    );
+    let rows = rows.bind(copy_id).fetch_all(connection).await.map_err(failed)?;
+    let read = |row: &sqlx::postgres::PgRow| {
+        let deferred = Deferred {
+            wave: row.try_get(1)?,
+            table: row.try_get(2)?,
+            what: row.try_get(3)?,
+            sql: row.try_get(4)?,
+            optional: row.try_get(5)?,
+        };
+        Ok((row.try_get(0)?, deferred))
+    };
+    rows.iter().map(|row| read(row).map_err(failed)).collect()
+}
+
+/// Marks a deferred statement as done, inside its transaction.
+pub(super) async fn mark_done(connection: &mut PgConnection, copy_id: &str, position: i32) -> Result<(), Error> {
+    sqlx::query("UPDATE pointsman_transfer.deferred SET done = true WHERE copy_id = $1 AND position = $2")
+        .bind(copy_id)
+        .bind(position)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(|error| Error::server("writing down what is done", &error))
+}
+
+/// Ends the copy: keeps the report and the quarantine, drops the checkpoints. Waits until the disk has it.
+pub(super) async fn end(connection: &mut PgConnection, copy_id: &str, report: &str) -> Result<(), Error> {
+    let failed = |error| Error::server("ending the copy", &error);
+    execute(connection, "ending the copy", "BEGIN; SET LOCAL synchronous_commit = on").await?;
+    sqlx::query("UPDATE pointsman_transfer.copy SET report = $2, ended_at = now() WHERE copy_id = $1")
+        .bind(copy_id)
+        .bind(report)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    sqlx::query("DELETE FROM pointsman_transfer.part WHERE copy_id = $1")
+        .bind(copy_id)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    sqlx::query("DELETE FROM pointsman_transfer.deferred WHERE copy_id = $1")
+        .bind(copy_id)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    execute(connection, "ending the copy", "COMMIT").await
+}

@@ -1,0 +1,170 @@
+//! How far a copy has come, for whoever watches.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::OnProgress;
+use crate::transfer::checkpoint::Part;
+use crate::transfer::plan::Plan;
+
+/// What a copy is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Rows are going over.
+    Rows,
+    /// Indexes, constraints and sequences are being made.
+    Constraints,
+}
+
+/// A snapshot of the progress.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Progress {
+    /// What is being done.
+    pub phase: Phase,
+    /// Every table, in the order in which they are loaded.
+    pub tables: Vec<TableProgress>,
+    /// Rows dealt with (loaded or put aside), over all tables, earlier attempts included.
+    pub done: u64,
+    /// Rows of the source.
+    pub total: u64,
+    /// Indexes and constraints that stand.
+    pub constraints_done: u64,
+    /// Indexes and constraints that are to be made; 0 until known.
+    pub constraints_total: u64,
+    /// Rows per second of this attempt; 0 until the first batch.
+    pub rows_per_second: f64,
+    /// How long the rows will still take at this rate; `None` until there is a rate. Constraints come on top.
+    #[serde(rename = "remaining_seconds", serialize_with = "seconds")]
+    pub remaining: Option<Duration>,
+}
+
+fn seconds<S: serde::Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
+}
+
+/// One table's progress.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TableProgress {
+    /// The table, by its name in the source.
+    pub table: String,
+    /// Rows dealt with.
+    pub done: u64,
+    /// Rows of the source.
+    pub total: u64,
+    /// Of `done`, those that were put aside.
+    pub quarantined: u64,
+}
+
+/// Gathers the streams' progress and passes it on.
+pub(super) struct Tracker<'a> {
+    report: OnProgress<'a>,
+    started: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    tables: Vec<TableProgress>,
+    bytes: u64,
+    /// Rows that earlier attempts had dealt with.
+    before: u64,
+    loading_since: Option<Instant>,
+    loading: Duration,
+    constraints: Option<(u64, u64)>,
+}
+
+impl<'a> Tracker<'a> {
+    pub(super) fn new(report: OnProgress<'a>) -> Self {
+        Self { report, started: Instant::now(), state: Mutex::new(State::default()) }
+    }
+
+    pub(super) fn start(&self, plan: &Plan, parts: &[Part]) {
+        let mut state = self.lock();
+        state.tables = plan
+            .tables
+            .iter()
+            .map(|table| {
+                let own = || parts.iter().filter(|part| part.table == table.name());
+                TableProgress {
+                    table: table.name().to_owned(),
+                    done: own().map(Part::seen).sum(),
+                    total: table.source.rows,
+                    quarantined: own().map(|part| part.quarantined).sum(),
+                }
+            })
+            .collect();
+        state.before = parts.iter().map(Part::seen).sum();
+        state.loading_since = Some(Instant::now());
+        self.show(state);
+    }
+
+    /// A batch of `table` is committed.
+    pub(super) fn advance(&self, table: &str, rows: u64, quarantined: u64, bytes: u64) {
+        let mut state = self.lock();
+        if let Some(found) = state.tables.iter_mut().find(|found| found.table == table) {
+            found.done += rows + quarantined;
+            found.quarantined += quarantined;
+        }
+        state.bytes += bytes;
+        state.loading = state.loading_since.map(|since| since.elapsed()).unwrap_or_default();
+        self.show(state);
+    }
+
+    /// `done` of `total` indexes and constraints stand.
+    pub(super) fn constraints(&self, done: u64, total: u64) {
+        let mut state = self.lock();
+        state.constraints = Some((done, total));
+        self.show(state);
+    }
+
+    /// Rows dealt with so far.
+    pub(super) fn done(&self) -> u64 {
+        self.lock().tables.iter().map(|table| table.done).sum()
+    }
+
+    /// Rows put aside and rows in all, over all tables.
+    pub(super) fn quarantined(&self) -> u64 {
+        self.lock().tables.iter().map(|table| table.quarantined).sum()
+    }
+
+    /// Bytes sent to the target by this attempt.
+    pub(super) fn bytes(&self) -> u64 {
+        self.lock().bytes
+    }
+
+    /// Since the call began.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a rate for display")]
+    fn show(&self, state: std::sync::MutexGuard<'_, State>) {
+        let done: u64 = state.tables.iter().map(|table| table.done).sum();
+        let total: u64 = state.tables.iter().map(|table| table.total).sum();
+        let seconds = state.loading.as_secs_f64();
+        let rate = if seconds > 0.0 { done.saturating_sub(state.before) as f64 / seconds } else { 0.0 };
+        let remaining =
+            (rate > 0.0).then(|| Duration::try_from_secs_f64(total.saturating_sub(done) as f64 / rate).unwrap_or(Duration::MAX));
+        let (constraints_done, constraints_total) = state.constraints.unwrap_or_default();
+        let progress = Progress {
+            phase: if state.constraints.is_some() { Phase::Constraints } else { Phase::Rows },
+            tables: state.tables.clone(),
+            done,
+            total,
+            constraints_done,
+            constraints_total,
+            rows_per_second: rate,
+            remaining,
+        };
+        // The callback must not be able to block the streams on the lock.
+        drop(state);
+        (self.report)(progress);
+    }
+}

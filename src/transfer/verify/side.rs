@@ -1,0 +1,268 @@
+//! One side of a comparison: its rows, read once, as a digest per bucket and a selection of whole rows.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt as _;
+use rusqlite::Connection;
+use sqlx::postgres::PgConnection;
+
+use crate::transfer::digest::{Content, row_hash};
+use crate::transfer::encode::BINARY_HEADER;
+use crate::transfer::error::{Error, Fault};
+use crate::transfer::plan::TablePlan;
+use crate::transfer::source::quoted;
+use crate::transfer::stream::{Encoding, Scan, key_text};
+
+/// Rows are spread over this many digests by the hash of their key, so that a difference can be narrowed down.
+pub(super) const BUCKETS: usize = 4_096;
+/// Rows larger than this are kept by their hash only.
+const KEPT_ROW_BYTES_MAX: usize = 16 * 1024;
+/// Rows that are kept at most, whatever the selection says.
+const KEPT_ROWS_MAX: usize = 200_000;
+/// Faulty rows that are named.
+const FAULTS_MAX: usize = 20;
+
+/// Which rows are kept whole.
+#[derive(Debug, Clone)]
+pub(super) enum Selection {
+    /// One of `stride` rows, by the hash of its key; none for 0.
+    Sample { stride: u64 },
+    /// The rows of these buckets.
+    Buckets(Arc<BTreeSet<usize>>),
+}
+
+/// A kept row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Its fields.
+    Row(Vec<u8>),
+    /// Too large to keep.
+    Hash(u128),
+}
+
+/// What one reading of one side gave.
+#[derive(Debug)]
+pub(super) struct Compared {
+    pub(super) total: Content,
+    buckets: Vec<Content>,
+    /// By the hash of the key; without a key, by that of the row, with how often it occurs.
+    pub(super) kept: HashMap<u128, (Kept, u64)>,
+    /// Rows that the copy put aside (source only).
+    pub(super) quarantined: u64,
+    /// Rows that cannot be converted and were not put aside (source only).
+    pub(super) unconvertible: u64,
+    pub(super) faults: Vec<Fault>,
+}
+
+impl Compared {
+    fn new() -> Self {
+        Self {
+            total: Content::default(),
+            buckets: vec![Content::default(); BUCKETS],
+            kept: HashMap::new(),
+            quarantined: 0,
+            unconvertible: 0,
+            faults: Vec::new(),
+        }
+    }
+
+    /// Buckets whose rows are not the same on the other side.
+    pub(super) fn differing_buckets(&self, other: &Self) -> BTreeSet<usize> {
+        (0..BUCKETS).filter(|bucket| self.buckets[*bucket] != other.buckets[*bucket]).collect()
+    }
+
+    /// Kept rows in an order that is the same on both sides.
+    pub(super) fn kept_in_order(&self) -> BTreeMap<u128, &(Kept, u64)> {
+        self.kept.iter().map(|(key, kept)| (*key, kept)).collect()
+    }
+}
+
+/// Takes rows in.
+struct Reading {
+    key: Option<Vec<usize>>,
+    selection: Selection,
+    scratch: Vec<u8>,
+    compared: Compared,
+}
+
+impl Reading {
+    fn new(table: &TablePlan, selection: Selection) -> Self {
+        Self { key: table.key_positions(), selection, scratch: Vec::new(), compared: Compared::new() }
+    }
+
+    fn add(&mut self, row: &[u8]) {
+        let hash = row_hash(row);
+        let key = self.key_hash(row).unwrap_or(hash);
+        let bucket = usize::try_from(key % BUCKETS as u128).unwrap_or(0);
+        self.compared.total.add(hash);
+        self.compared.buckets[bucket].add(hash);
+        let chosen = match &self.selection {
+            Selection::Sample { stride: 0 } => false,
+            // The bits above those that choose the bucket.
+            Selection::Sample { stride } => (key >> 64).is_multiple_of(u128::from(*stride)),
+            Selection::Buckets(buckets) => buckets.contains(&bucket),
+        };
+        if chosen && self.compared.kept.len() < KEPT_ROWS_MAX {
+            let kept = if row.len() > KEPT_ROW_BYTES_MAX { Kept::Hash(hash) } else { Kept::Row(row.to_vec()) };
+            self.compared.kept.entry(key).and_modify(|(_, count)| *count += 1).or_insert((kept, 1));
+        }
+    }
+
+    fn key_hash(&mut self, row: &[u8]) -> Option<u128> {
+        let key = self.key.as_ref()?;
+        self.scratch.clear();
+        let fields: Vec<Option<&[u8]>> = Fields(row).collect();
+        for position in key {
+            let field = fields.get(*position).copied().flatten().unwrap_or_default();
+            self.scratch.extend_from_slice(&u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
+            self.scratch.extend_from_slice(field);
+        }
+        Some(row_hash(&self.scratch))
+    }
+}
+
+/// The fields of a row: each its length, -1 for NULL, and its bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Option<&'a [u8]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (length, rest) = self.0.split_first_chunk::<4>()?;
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            self.0 = rest;
+            return Some(None);
+        };
+        let (field, rest) = rest.split_at_checked(length)?;
+        self.0 = rest;
+        Some(Some(field))
+    }
+}
+
+/// Reads the source. Rows in `aside` are counted and otherwise passed over.
+pub(super) fn read_source(
+    connection: &Connection,
+    path: &Path,
+    table: &TablePlan,
+    aside: &HashSet<String>,
+    selection: Selection,
+) -> Result<Compared, Error> {
+    let mut reading = Reading::new(table, selection);
+    let mut buffer = Vec::new();
+    let scan = Scan { connection, path, table, low: None, high: None, encoding: Encoding::Compared };
+    scan.run(&mut buffer, |row, buffer| {
+        if !aside.is_empty() && aside.contains(&key_text(table, &row.key)) {
+            reading.compared.quarantined += 1;
+        } else if let Some(fault) = row.fault {
+            reading.compared.unconvertible += 1;
+            if reading.compared.faults.len() < FAULTS_MAX {
+                reading.compared.faults.push(fault);
+            }
+        } else {
+            reading.add(&buffer[row.start..]);
+        }
+        buffer.clear();
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(reading.compared)
+}
+
+/// Reads the target.
+pub(super) async fn read_target(control: &mut PgConnection, table: &TablePlan, selection: Selection) -> Result<Compared, Error> {
+    let doing = format!("reading table {}", table.target.qualified());
+    let failed = |error| Error::server(&doing, &error);
+    let columns = table.columns.iter().map(|column| {
+        let name = quoted(&column.target);
+        if column.kind.is_compared_as_text() { format!("{name}::text") } else { name }
+    });
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    let statement = format!("COPY (SELECT {columns} FROM {}) TO STDOUT (FORMAT binary)", table.target.qualified());
+    let mut stream = control.copy_out_raw(&statement).await.map_err(failed)?;
+    let mut reading = Reading::new(table, selection);
+    let mut rows = Rows { pending: Vec::new(), started: false };
+    while let Some(chunk) = stream.try_next().await.map_err(failed)? {
+        rows.feed(&chunk, |row| reading.add(row))
+            .ok_or_else(|| Error::Defect(format!("{doing}: the binary stream is not as documented")))?;
+    }
+    Ok(reading.compared)
+}
+
+/// Cuts a binary COPY stream into rows, wherever the chunks end.
+struct Rows {
+    pending: Vec<u8>,
+    started: bool,
+}
+
+impl Rows {
+    fn feed(&mut self, chunk: &[u8], mut row: impl FnMut(&[u8])) -> Option<()> {
+        // A server sends one row per chunk, so that usually nothing has to be put together.
+        let mut joined = std::mem::take(&mut self.pending);
+        let mut rest = if joined.is_empty() {
+            chunk
+        } else {
+            joined.extend_from_slice(chunk);
+            &joined
+        };
+        if !self.started {
+            if rest.len() < BINARY_HEADER.len() {
+                self.pending = rest.to_vec();
+                return Some(());
+            }
+            rest = rest.strip_prefix(BINARY_HEADER)?;
+            self.started = true;
+        }
+        while let Some(end) = row_end(rest) {
+            row(&rest[2..end]);
+            rest = &rest[end..];
+        }
+        if rest != [0xff, 0xff] {
+            self.pending = rest.to_vec();
+        }
+        Some(())
+    }
+}
+
+/// Where the first row ends; `None` when it is not complete or the stream's end mark stands there.
+fn row_end(bytes: &[u8]) -> Option<usize> {
+    let count = usize::try_from(i16::from_be_bytes(*bytes.first_chunk::<2>()?)).ok()?;
+    let mut at = 2;
+    for _ in 0..count {
+        let length = i32::from_be_bytes(*bytes.get(at..)?.first_chunk::<4>()?);
+        at += 4 + usize::try_from(length).unwrap_or(0);
+    }
+    (at <= bytes.len()).then_some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_found_wherever_the_chunks_end() {
+        let mut stream = BINARY_HEADER.to_vec();
+        let rows: [&[u8]; 2] = [&[0, 0, 0, 1, b'a', 255, 255, 255, 255], &[0, 0, 0, 0, 0, 0, 0, 2, b'b', b'c']];
+        for row in rows {
+            stream.extend_from_slice(&[0, 2]);
+            stream.extend_from_slice(row);
+        }
+        stream.extend_from_slice(&[0xff, 0xff]);
+        for size in 1..=stream.len() {
+            let mut found = Vec::new();
+            let mut cutter = Rows { pending: Vec::new(), started: false };
+            for chunk in stream.chunks(size) {
+                cutter.feed(chunk, |row| found.push(row.to_vec())).expect("a valid stream");
+            }
+            assert_eq!(found, rows, "chunks of {size}");
+        }
+    }
+
+    #[test]
+    fn fields_are_read_back() {
+        let fields: Vec<_> = Fields(&[0, 0, 0, 1, b'a', 255, 255, 255, 255, 0, 0, 0, 0]).collect();
+        assert_eq!(fields, [Some(&b"a"[..]), None, Some(&b""[..])]);
+    }
+}
