@@ -7,6 +7,8 @@ fn main() -> ExitCode {
     // Before anything else: the supervisor of a child process must have no runtime and no threads yet.
     match args.next() {
         Some(word) if word == "supervise" => pointsman::actions::process::supervise_main(args),
+        #[cfg(feature = "sandbox")]
+        Some(word) if word == "practice-app" => pointsman::sandbox::estate::app::practice_app_main(std::env::vars_os()),
         _ => ExitCode::SUCCESS,
     }
 }

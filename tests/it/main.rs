@@ -2,6 +2,7 @@
 //! They need the PostgreSQL server that `bin/test` starts.
 
 mod definitions;
+mod estate;
 mod harness;
 mod journal_contract;
 mod process;

@@ -20,7 +20,9 @@ pub(super) fn apply(content_type: &str, object: &Value, patch: &Value) -> Result
 
 /// RFC 7396.
 fn merge(object: &Value, patch: &Value) -> Value {
-    let Value::Object(changes) = patch else { return patch.clone() };
+    let Value::Object(changes) = patch else {
+        return patch.clone();
+    };
     let mut merged = object.as_object().cloned().unwrap_or_default();
     for (name, change) in changes {
         if change.is_null() {
@@ -100,7 +102,9 @@ fn json_patch(object: &Value, patch: &Value) -> Result<Value, BadPatch> {
     let operations = patch.as_array().ok_or_else(|| BadPatch("a JSON patch is a list of operations".to_owned()))?;
     let mut patched = object.clone();
     for operation in operations {
-        let text = |name: &str| operation.get(name).and_then(Value::as_str).ok_or_else(|| BadPatch(format!("an operation lacks `{name}`")));
+        let text = |name: &str| {
+            operation.get(name).and_then(Value::as_str).ok_or_else(|| BadPatch(format!("an operation lacks `{name}`")))
+        };
         let value = || operation.get("value").cloned().ok_or_else(|| BadPatch("an operation lacks `value`".to_owned()));
         let path = text("path")?;
         match text("op")? {
@@ -111,7 +115,11 @@ fn json_patch(object: &Value, patch: &Value) -> Result<Value, BadPatch> {
             "test" => return Err(BadPatch(format!("the test of `{path}` failed"))),
             "copy" | "move" => {
                 let from = text("from")?;
-                let moved = if operation["op"] == "move" { take(&mut patched, from)? } else { patched.pointer(from).cloned().ok_or_else(|| missing(from))? };
+                let moved = if operation["op"] == "move" {
+                    take(&mut patched, from)?
+                } else {
+                    patched.pointer(from).cloned().ok_or_else(|| missing(from))?
+                };
                 put(&mut patched, path, moved, true)?;
             }
             other => return Err(BadPatch(format!("unknown operation `{other}`"))),
@@ -171,7 +179,8 @@ mod tests {
 
     #[test]
     fn a_merge_patch_removes_with_null_and_replaces_lists() {
-        let found = patched("merge-patch", json!({"a": {"b": 1, "c": 2}, "l": [1, 2]}), json!({"a": {"b": null, "d": 3}, "l": [9]}));
+        let found =
+            patched("merge-patch", json!({"a": {"b": 1, "c": 2}, "l": [1, 2]}), json!({"a": {"b": null, "d": 3}, "l": [9]}));
         assert_eq!(found, Ok(json!({"a": {"c": 2, "d": 3}, "l": [9]})));
     }
 
@@ -189,7 +198,10 @@ mod tests {
         let object = json!({"metadata": {"annotations": {"a/b": "1"}}, "l": [1, 2]});
         let patch = json!([{"op": "test", "path": "/l/0", "value": 1}, {"op": "replace", "path": "/metadata/annotations/a~1b", "value": "2"},
             {"op": "add", "path": "/l/-", "value": 3}, {"op": "remove", "path": "/l/0"}]);
-        assert_eq!(patched("json-patch", object.clone(), patch), Ok(json!({"metadata": {"annotations": {"a/b": "2"}}, "l": [2, 3]})));
+        assert_eq!(
+            patched("json-patch", object.clone(), patch),
+            Ok(json!({"metadata": {"annotations": {"a/b": "2"}}, "l": [2, 3]}))
+        );
         let failing = json!([{"op": "remove", "path": "/l/0"}, {"op": "replace", "path": "/nowhere", "value": 1}]);
         assert_eq!(patched("json-patch", object, failing), Err(BadPatch("there is nothing at `/nowhere`".to_owned())));
     }
