@@ -204,6 +204,23 @@ async fn a_command_that_was_cancelled_before_it_began_does_not_run() {
 }
 
 #[tokio::test]
+async fn a_group_that_someone_else_ends_is_reported_exactly() {
+    let mut lifeline = Lifeline::new();
+    let (told, group) = tokio::sync::oneshot::channel();
+    let command = shell("exec 3>\"$LIFELINE\"; echo up >&3; exec sleep 1000").env("LIFELINE", &lifeline.path);
+    let running = tokio::spawn(async move {
+        let on_started = async |group: ProcessGroup| told.send(group.pgid).map_err(|_| "nobody listens");
+        run(&spawner(), command, on_started, &mut |_| {}, &CancellationToken::new()).await
+    });
+    let leader = Pid::from_raw(group.await.expect("is told")).expect("a pid");
+    lifeline.up().await;
+    // The supervisor is of the group, and outlives it.
+    rustix::process::kill_process_group(leader, Signal::TERM).expect("is sent");
+    assert_eq!(running.await.expect("joins").expect("is told").exit, Exit::Signal(15));
+    lifeline.gone().await;
+}
+
+#[tokio::test]
 async fn a_dropped_future_ends_everything() {
     let mut lifeline = Lifeline::new();
     let command = shell(&format!("{FAMILY}\nwait")).env("LIFELINE", &lifeline.path).grace(Duration::from_millis(50));

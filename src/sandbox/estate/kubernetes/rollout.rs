@@ -3,7 +3,7 @@
 //! It looks at what is wanted and what is there, several times a second and whenever an object changes,
 //! and takes the next step; nothing is remembered that a look does not tell.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -228,7 +228,7 @@ impl Controller {
             Ok(mut process) => {
                 pod.address = Arc::default();
                 if let Some(output) = process.take_output() {
-                    tokio::spawn(read_address(output, pod.address.clone()));
+                    tokio::spawn(read_output(output, pod.address.clone(), self.cluster.pod_log_path(&pod.name)));
                 }
                 pod.process = Some(process);
                 pod.waiting = None;
@@ -374,10 +374,13 @@ async fn end(mut pod: Pod) {
     }
 }
 
-/// Learns where the application listens from the first line that it prints, and reads on, so that it never blocks.
-async fn read_address(output: tokio::process::ChildStdout, address: Arc<OnceLock<SocketAddr>>) {
+/// Learns where the application listens from the first line that it prints, and carries all lines to the pod's
+/// log. It reads on when the log cannot be written, so that the application never blocks.
+async fn read_output(output: tokio::process::ChildStdout, address: Arc<OnceLock<SocketAddr>>, log: PathBuf) {
+    let mut log = std::fs::OpenOptions::new().append(true).open(log).ok();
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
+        _ = log.as_mut().map(|log| writeln!(log, "{line}"));
         if let Some(found) = line.strip_prefix("listening on ").and_then(|text| text.parse().ok()) {
             _ = address.set(found);
         }
