@@ -132,10 +132,10 @@ fn check_parameter(entry: &super::tree::Entry, runbook: &Runbook, options: &[Nod
         if let Err((message, help)) = fits(option, parameter) {
             report.error(entry.value.span.clone(), message).help(help);
         }
-    } else if let Some(text) = entry.value.text().filter(|text| step::is_literal(text)) {
-        if let Err(message) = parameter.parse_value(text) {
-            report.error(entry.value.span.clone(), format!("the value does not fit the parameter: {message}"));
-        }
+    } else if let Some(text) = entry.value.text().filter(|text| step::is_literal(text))
+        && let Err(message) = parameter.parse_value(text)
+    {
+        report.error(entry.value.span.clone(), format!("the value does not fit the parameter: {message}"));
     }
 }
 
@@ -276,10 +276,10 @@ fn check_help(node: Option<&Node>, report: &mut Report<'_>) {
 
 fn check_list_length(node: Option<&Node>, what: &str, report: &mut Report<'_>) {
     let Some(node) = node else { return };
-    if let Content::List(list) = &node.value {
-        if list.len() > LIST_LEN_MAX {
-            report.error(node.span.clone(), format!("{} {what}, Discord takes {LIST_LEN_MAX}", list.len()));
-        }
+    if let Content::List(list) = &node.value
+        && list.len() > LIST_LEN_MAX
+    {
+        report.error(node.span.clone(), format!("{} {what}, Discord takes {LIST_LEN_MAX}", list.len()));
     }
 }
 

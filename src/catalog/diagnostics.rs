@@ -65,7 +65,7 @@ impl Diagnostic {
         };
         let title = level.primary_title(self.message.as_str());
         let group = if self.source.is_empty() {
-            title.element(Origin::path(self.file.as_str()))
+            title.element(Origin::path(self.file.as_str()).line(self.line).char_column(self.column))
         } else {
             let annotation = AnnotationKind::Primary.span(self.span.clone());
             title.element(Snippet::source(&*self.source).path(self.file.as_str()).annotation(annotation))
@@ -202,6 +202,15 @@ impl<'a> Report<'a> {
 pub(super) struct Help<'a>(Option<&'a mut Diagnostic>);
 
 impl Help<'_> {
+    /// Leaves the line itself out: it holds what must not be repeated in a chat or a log.
+    pub(super) fn hide_source(self) -> Self {
+        let Help(mut diagnostic) = self;
+        if let Some(diagnostic) = diagnostic.as_mut() {
+            diagnostic.source = Arc::from("");
+        }
+        Help(diagnostic)
+    }
+
     pub(super) fn help(self, help: impl Into<String>) {
         if let Some(diagnostic) = self.0 {
             diagnostic.help = Some(help.into());
@@ -214,10 +223,11 @@ impl Help<'_> {
         if let Some(diagnostic) = self.0 {
             match nearest(word, &candidates) {
                 Some(near) => diagnostic.message.push_str(&format!(", did you mean `{near}`?")),
-                None if (1..=LISTED_MAX).contains(&candidates.len()) => {
-                    diagnostic.help = Some(format!("there is {}", quoted_list(&candidates)));
-                }
                 None if candidates.is_empty() => diagnostic.help = Some("there is none".to_owned()),
+                None if candidates.len() == 1 => diagnostic.help = Some(format!("there is only {}", quoted_list(&candidates))),
+                None if candidates.len() <= LISTED_MAX => {
+                    diagnostic.help = Some(format!("use one of {}", quoted_list(&candidates)));
+                }
                 None => {}
             }
         }

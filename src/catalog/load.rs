@@ -13,9 +13,9 @@ use super::diagnostics::{Diagnostics, Report};
 use super::shape::Shape;
 use super::tree::{self, FILE_LEN_MAX, Node};
 use super::{Catalog, CheckContext, DefinitionsDir, Loaded, Source, runbook, schema};
-use crate::domain::Digest;
 use crate::domain::command::Command;
 use crate::domain::runbook::Runbook;
+use crate::domain::{Digest, RunbookName};
 
 /// The most files of one folder: a folder with more is not what it was meant to be.
 const FILES_MAX: usize = 1_000;
@@ -65,6 +65,24 @@ pub(super) fn load(dirs: &[DefinitionsDir], context: &CheckContext) -> Result<Ca
     catalog.runbooks.sort_by(|a, b| a.definition.runbook.cmp(&b.definition.runbook));
     catalog.commands.sort_by(|a, b| a.definition.command.cmp(&b.definition.command));
     Ok(catalog)
+}
+
+pub(super) fn load_runbook(
+    dirs: &[DefinitionsDir],
+    name: &RunbookName,
+    context: &CheckContext,
+) -> Result<Option<Loaded<Runbook>>, Diagnostics> {
+    let mut diagnostics = Diagnostics::default();
+    let mut files = read_all(dirs.iter().map(|dir| &dir.runbooks), &mut diagnostics);
+    files.retain(|file| name_of(file, "runbook") == Some(name.as_str()));
+    refuse_twins(&mut files, "runbook");
+    let schema = schema::of::<Runbook>();
+    let mut found = None;
+    for mut file in files {
+        found = check(&mut file, &schema, |root, report| runbook::check(root, context, report));
+        diagnostics.extend(file.found);
+    }
+    if diagnostics.errors() > 0 { Err(diagnostics) } else { Ok(found) }
 }
 
 /// Checks a file; a definition comes out only if there is no error.

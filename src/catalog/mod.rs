@@ -117,6 +117,19 @@ impl Catalog {
         load::load(dirs, context)
     }
 
+    /// Reads one runbook and nothing else, so that a mistake in another file does not stand in the way of a
+    /// person who needs this one now. `None` if no file gives that name.
+    ///
+    /// # Errors
+    /// The mistakes of that runbook's file.
+    pub fn load_runbook(
+        dirs: &[DefinitionsDir],
+        name: &RunbookName,
+        context: &CheckContext,
+    ) -> Result<Option<Loaded<Runbook>>, Diagnostics> {
+        load::load_runbook(dirs, name, context)
+    }
+
     /// The runbook with this name.
     #[must_use]
     pub fn runbook(&self, name: &RunbookName) -> Option<&Loaded<Runbook>> {

@@ -124,15 +124,26 @@ fn report_broken(what: &str, error: &ExpressionError, node: &Node, report: &mut 
 /// The place of an error inside of a text, as far as it can be told; else the text's.
 fn place_within(node: &Node, error: &ExpressionError, source: &str) -> Range<usize> {
     let text = node.text().unwrap_or_default();
-    let Some(offset) = error.offset else { return node.span.clone() };
     // A quoted or plain text without escapes stands in the file as it is, after its quote if it has one.
     let start = node.span.start + usize::from(source[node.span.start..].starts_with(['"', '\'']));
-    if source.get(start..start + text.len()) != Some(text) {
-        return node.span.clone();
+    if source.get(start..start + text.len()) == Some(text) {
+        return error.offset.map_or(node.span.clone(), |offset| {
+            let rest = &text[offset.min(text.len())..];
+            let word = rest.find(|c: char| c.is_whitespace() || "|})]".contains(c)).unwrap_or(rest.len()).max(1);
+            (start + offset)..(start + offset + word)
+        });
     }
-    let rest = &text[offset.min(text.len())..];
-    let word = rest.find(|c: char| c.is_whitespace() || "|})]".contains(c)).unwrap_or(rest.len()).max(1);
-    (start + offset)..(start + offset + word)
+    // The lines of a block text are those of the file, indented.
+    let mut offset = node.span.start;
+    let skipped = error.line.map_or(0, |line| line.saturating_sub(1));
+    let lines = source[node.span.start..node.end].split_inclusive('\n').take(skipped + 1).collect::<Vec<_>>();
+    match lines.split_last() {
+        Some((line, before)) if before.len() == skipped && skipped > 0 => {
+            offset += before.iter().map(|line| line.len()).sum::<usize>() + line.len() - line.trim_start().len();
+            offset..offset + line.trim().len()
+        }
+        _ => node.span.clone(),
+    }
 }
 
 fn check_references<'x>(
@@ -149,12 +160,12 @@ fn check_references<'x>(
 
 /// Where a reference stands in its text, if it can be found; else the text.
 fn place_of(reference: &Reference, node: &Node, source: &str) -> Range<usize> {
-    let line = &source[node.span.clone()];
+    let text = &source[node.span.start..node.end];
     let dotted = std::iter::once(&reference.root).chain(&reference.path).cloned().collect::<Vec<_>>().join(".");
     let bracketed = reference.to_string();
     let double = bracketed.replace('\'', "\"");
     for spelling in [bracketed, dotted, double] {
-        if let Some(at) = line.find(&spelling) {
+        if let Some(at) = text.find(&spelling) {
             return (node.span.start + at)..(node.span.start + at + spelling.len());
         }
     }

@@ -118,7 +118,8 @@ impl<'n> RunbookCheck<'_, 'n> {
                     }
                     if field.value.text().is_some_and(|text| text.contains("://")) {
                         let help = "give the name of a secret here; its value belongs into the bot's environment";
-                        report.error(field.value.span.clone(), "an address where the name of a secret is wanted").help(help);
+                        let message = "an address where the name of a secret is wanted";
+                        report.error(field.value.span.clone(), message).hide_source().help(help);
                     }
                 } else {
                     references::check_template(&field.value, self.names, &view, report);
@@ -365,17 +366,17 @@ fn check_parameter(node: &Node, report: &mut Report<'_>) {
             report.error(entry.key_span.clone(), format!("`{key}` belongs to the type `{owner}`, this is `{kind}`"));
         }
     }
-    if let Some((pattern, text)) = node.get("pattern").and_then(|node| Some((node, node.text()?))) {
-        if let Err(error) = regex::Regex::new(text) {
-            let message = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            report.error(pattern.span.clone(), format!("this regular expression is broken: {message}"));
-            return;
-        }
+    if let Some((pattern, text)) = node.get("pattern").and_then(|node| Some((node, node.text()?)))
+        && let Err(error) = regex::Regex::new(text)
+    {
+        let message = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        report.error(pattern.span.clone(), format!("this regular expression is broken: {message}"));
+        return;
     }
-    if let (Some(min), Some(max)) = (node.get("min"), node.get("max")) {
-        if min.integer().zip(max.integer()).is_some_and(|(min, max)| min > max) {
-            report.error(min.span.clone(), "`min` is greater than `max`: no value fits");
-        }
+    if let (Some(min), Some(max)) = (node.get("min"), node.get("max"))
+        && min.integer().zip(max.integer()).is_some_and(|(min, max)| min > max)
+    {
+        report.error(min.span.clone(), "`min` is greater than `max`: no value fits");
     }
     if kind == "choice"
         && node.get("choices").is_none_or(|choices| matches!(&choices.value, Content::List(list) if list.is_empty()))
@@ -384,10 +385,10 @@ fn check_parameter(node: &Node, report: &mut Report<'_>) {
         return;
     }
     let Some(default) = node.get("default") else { return };
-    if let Ok(parameter) = serde_json::from_value::<Parameter>(node.to_json()) {
-        if let Err(message) = parameter.check_value(&default.to_json()) {
-            report.error(default.span.clone(), format!("the default does not fit the parameter: {message}"));
-        }
+    if let Ok(parameter) = serde_json::from_value::<Parameter>(node.to_json())
+        && let Err(message) = parameter.check_value(&default.to_json())
+    {
+        report.error(default.span.clone(), format!("the default does not fit the parameter: {message}"));
     }
 }
 

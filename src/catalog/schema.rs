@@ -67,10 +67,10 @@ fn weave(runbook: &mut Value, actions: &[ActionSpec]) {
 fn adapt(schema: &mut Value, action: &str, may_be_template: bool) {
     match schema {
         Value::Object(map) => {
-            if let Some(Value::String(target)) = map.get_mut("$ref") {
-                if let Some(name) = target.strip_prefix("#/$defs/") {
-                    *target = format!("#/$defs/{action}.{name}");
-                }
+            if let Some(Value::String(target)) = map.get_mut("$ref")
+                && let Some(name) = target.strip_prefix("#/$defs/")
+            {
+                *target = format!("#/$defs/{action}.{name}");
             }
             for (key, value) in map.iter_mut() {
                 let values_are_schemas = matches!(key.as_str(), "properties" | "$defs");

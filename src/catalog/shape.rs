@@ -83,6 +83,10 @@ impl<'s> Shape<'s, '_, '_> {
         }
         match (node.text(), node.entries().first()) {
             (Some(text), _) => self.report.error(node.span.clone(), format!("unknown value `{text}`")).suggest(text, words),
+            (None, Some(entry)) if words.contains(&entry.key.as_str()) => {
+                let message = format!("`{}` takes nothing", entry.key);
+                self.report.error(entry.key_span.clone(), message).help(format!("write the word alone: `{}`", entry.key));
+            }
             (None, Some(entry)) => {
                 self.report.error(entry.key_span.clone(), format!("unknown key `{}`", entry.key)).suggest(&entry.key, words);
             }

@@ -16,7 +16,7 @@ use crate::expression::Template;
 /// Programs that take code as an argument, by the last part of their path.
 static INTERPRETER: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"^(ba|da|z|k|mk|a|c|tc|fi)?sh$|^busybox$|^(python|perl|ruby|node|php|lua)[0-9.]*$|^(psql|mysql|mariadb|sqlite3?)$",
+        r"^(ba|da|z|k|mk|a|c|tc|fi)?sh$|^busybox$|^(python|perl|ruby|node|php|lua)[0-9.]*$|^(psql|mysql|mariadb|sqlite3|ssh)$",
     )
     .expect("the pattern is constant")
 });
@@ -101,7 +101,7 @@ impl StepCheck<'_, '_> {
             }
             return;
         };
-        let empty = Node { span: action.span.clone(), value: Content::Map(Vec::new()) };
+        let empty = Node { span: action.span.clone(), end: action.end, value: Content::Map(Vec::new()) };
         let with = step.get("with").unwrap_or(&empty);
         Shape { root: &spec.parameters, templates: true, report }.check(with, &spec.parameters);
         self.check_effect(spec, action, with, report);
@@ -213,10 +213,19 @@ fn check_literals(spec: &ActionSpec, with: &Node, report: &mut Report<'_>) {
     ] {
         for text in keys.iter().filter_map(|key| with.get(key)).flat_map(Node::texts) {
             if !text.text().is_some_and(is_literal) {
-                report.error(text.span.clone(), format!("a template inside {what}")).help(help);
+                report.error(place_of_template(text, report.source()), format!("a template inside {what}")).help(help);
             }
         }
     }
+}
+
+/// The first `{{ ... }}` of a text, which may have many lines.
+fn place_of_template(node: &Node, source: &str) -> std::ops::Range<usize> {
+    let text = &source[node.span.start..node.end];
+    let Some(start) = ["{{", "{%", "{#"].iter().filter_map(|marker| text.find(marker)).min() else { return node.span.clone() };
+    let line = text[start..].lines().next().unwrap_or_default();
+    let length = ["}}", "%}", "#}"].iter().filter_map(|marker| line.find(marker)).min().map_or(line.len(), |end| end + 2);
+    (node.span.start + start)..(node.span.start + start + length)
 }
 
 /// A file is pinned when the run is planned, when only the parameters are known.
@@ -239,22 +248,46 @@ fn check_argv(argv: &Node, report: &mut Report<'_>) {
         }
         return;
     };
-    let help = "put a script into a file and pass the value to it as an argument or in `env`";
     let literal = |node: &Node| node.text().is_none_or(is_literal);
     if let Some(program) = arguments.first().filter(|program| !literal(program)) {
         report.error(program.span.clone(), "the program must be written out").help("only its arguments may be templates");
     }
-    let mut interpreter: Option<&str> = None;
-    let mut code_follows = false;
+    let mut reader = CodeReader::default();
     for argument in arguments {
         let text = argument.text().unwrap_or_default();
-        let is_code_option = interpreter.is_some() && CODE_OPTION.is_match(text);
-        if let Some(program) = interpreter.filter(|_| (code_follows || is_code_option) && !literal(argument)) {
-            report.error(argument.span.clone(), format!("a template inside code for `{program}`")).help(help);
+        if let Some(program) = reader.takes_as_code(text).filter(|_| !literal(argument)) {
+            let help = "put a script into a file and pass the value to it as an argument or in `env`";
+            report
+                .error(place_of_template(argument, report.source()), format!("a template inside code for `{program}`"))
+                .help(help);
         }
-        code_follows = is_code_option;
+        reader.read(text);
+    }
+}
+
+/// Reads an argument vector from the left and knows which argument an interpreter will take as code. A vector
+/// may name one behind another program: `env A=1 bash -c ...`.
+#[derive(Default)]
+struct CodeReader<'t> {
+    interpreter: Option<&'t str>,
+    /// The argument before was an option that code follows.
+    option: bool,
+    /// The interpreter was given an argument that is no option.
+    operand: bool,
+}
+
+impl<'t> CodeReader<'t> {
+    fn takes_as_code(&self, text: &str) -> Option<&'t str> {
+        // These two take code, or words for a shell, as what follows the database or the host.
+        let by_position = |program: &&str| self.operand && matches!(*program, "sqlite3" | "ssh");
+        self.interpreter.filter(|program| self.option || CODE_OPTION.is_match(text) || by_position(program))
+    }
+
+    fn read(&mut self, text: &'t str) {
+        self.option = self.interpreter.is_some() && CODE_OPTION.is_match(text);
+        self.operand |= self.interpreter.is_some() && !text.starts_with('-');
         if let Some(program) = text.rsplit('/').next().filter(|program| INTERPRETER.is_match(program)) {
-            interpreter = Some(program);
+            (self.interpreter, self.operand) = (Some(program), false);
         }
     }
 }

@@ -21,8 +21,10 @@ const DEPTH_MAX: usize = 64;
 /// A value with its place.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
-    /// Bytes of the file. For a list or a map, the first item's or key's.
+    /// Bytes of the file, on one line: a text's first line, a list's first item, a map's first key.
     pub(super) span: Range<usize>,
+    /// Where a text ends, its further lines included; for a list or a map, the end of `span`.
+    pub(super) end: usize,
     pub(super) value: Content,
 }
 
@@ -201,20 +203,23 @@ where
                 self.report.error(place.clone(), "anchors (`&name`) are not allowed").help("write the value where it is used");
             }
             if tag.is_some() {
-                self.report.error(place.clone(), "tags (`!name`) are not allowed").help("quote a text that starts with `!`");
+                self.report
+                    .error(place.clone(), "tags (`!name`) are not allowed")
+                    .help("leave the tag out, and quote a text that starts with `!`");
             }
         }
         let node = match event {
             Event::Scalar(text, style, ..) => {
                 let value = if style == ScalarStyle::Plain { plain(&text) } else { Content::Text(text.into_owned()) };
-                Node { span: place, value }
+                let end = span.end.byte_offset().unwrap_or(place.end).clamp(place.end, self.text.len());
+                Node { span: place, end, value }
             }
             Event::SequenceStart(..) => self.list(place)?,
             Event::MappingStart(..) => self.map(place)?,
             // What remains of the events that can stand here: aliases.
             _ => {
                 self.report.error(place.clone(), "aliases (`*name`) are not allowed").help("write the value out");
-                Node { span: place, value: Content::Null }
+                Node { end: place.end, span: place, value: Content::Null }
             }
         };
         Some(node)
@@ -231,7 +236,7 @@ where
         if let Some(first) = items.first() {
             place = first.span.clone();
         }
-        Some(Node { span: place, value: Content::List(items) })
+        Some(Node { end: place.end, span: place, value: Content::List(items) })
     }
 
     fn map(&mut self, mut place: Range<usize>) -> Option<Node> {
@@ -255,7 +260,7 @@ where
         if let Some(first) = entries.first() {
             place = first.key_span.clone();
         }
-        Some(Node { span: place, value: Content::Map(entries) })
+        Some(Node { end: place.end, span: place, value: Content::Map(entries) })
     }
 
     /// A key; the inner `None` for something that cannot be one. Keys are text, `1:` and `true:` too.

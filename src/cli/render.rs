@@ -23,17 +23,18 @@ pub struct RenderArgs {
 /// # Errors
 /// If `out` or `err` cannot be written to.
 pub fn render(args: &RenderArgs, context: &CheckContext, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
-    let catalog = match Catalog::load_all(&args.definitions.dirs(), context) {
-        Ok(catalog) => catalog,
+    let dirs = args.definitions.dirs();
+    let loaded = match Catalog::load_runbook(&dirs, &args.runbook, context) {
+        Ok(Some(loaded)) => loaded,
+        Ok(None) => {
+            let folders: Vec<String> = dirs.iter().map(|dir| dir.runbooks.display().to_string()).collect();
+            writeln!(err, "no runbook `{}` in {}", args.runbook, folders.join(", "))?;
+            return Ok(ExitCode::FAILURE);
+        }
         Err(diagnostics) => {
             write!(err, "{diagnostics}")?;
             return Ok(ExitCode::FAILURE);
         }
-    };
-    let Some(loaded) = catalog.runbook(&args.runbook) else {
-        let known: Vec<&str> = catalog.runbooks().iter().map(|loaded| loaded.definition.runbook.as_str()).collect();
-        writeln!(err, "unknown runbook `{}`; there is {}", args.runbook, known.join(", "))?;
-        return Ok(ExitCode::FAILURE);
     };
     write!(out, "{}", runbook_page(&loaded.definition, &loaded.source.digest))?;
     Ok(ExitCode::SUCCESS)

@@ -324,8 +324,9 @@ fn check_known(what: &str, name: &str, known: &[&str], span: Span) -> Result<(),
     if known.contains(&name) {
         return Ok(());
     }
-    let near =
-        known.iter().filter(|k| strsim::damerau_levenshtein(k, name) <= 2).min_by_key(|k| strsim::damerau_levenshtein(k, name));
+    let distance = |candidate: &&&str| strsim::damerau_levenshtein(candidate, name);
+    // A third of the letters may be wrong, as in the catalog's suggestions.
+    let near = known.iter().filter(|candidate| distance(candidate) <= (name.len() / 3).max(1)).min_by_key(distance);
     match near {
         Some(near) => refuse(span, format!("unknown {what} `{name}`, did you mean `{near}`?")),
         None => refuse(span, format!("unknown {what} `{name}`; there are {}", known.join(", "))),

@@ -433,5 +433,9 @@ fn shell_word(text: &str) -> String {
     if !text.is_empty() && text.chars().all(harmless) {
         return text.to_owned();
     }
+    if text.contains("{{") && !text.contains(['"', '$', '`', '\\']) {
+        // The reader puts a value here: its own quotes must stay readable.
+        return format!("\"{text}\"");
+    }
     format!("'{}'", text.replace('\'', r"'\''"))
 }

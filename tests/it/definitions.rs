@@ -140,6 +140,7 @@ fn a_valid_definition_loads_without_a_word_and_keeps_its_source() {
 #[test]
 fn every_mistake_of_every_file_is_told_at_once() {
     let diagnostics = load("broken").unwrap_err();
+    assert!(!diagnostics.to_json().to_string().contains("hunter2"), "a password in a definition is repeated");
     insta::with_settings!({ snapshot_path => "../fixtures/definitions", prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!("broken", diagnostics.to_string());
     });
@@ -188,6 +189,11 @@ fn one_edit_makes_one_message() {
         ("[./restart, \"{{ params.stage }}\"]", "[sh, -c, \"restart {{ params.stage }}\"]", "a template inside code for `sh`"),
         ("[./restart, \"{{ params.stage }}\"]", "[sh, ./restart, \"{{ params.stage }}\"]", ""),
         ("row_limit: \"{{ params.rows_min }}\"", "row_limit: no", "expected a whole number, found the text `no`"),
+        (
+            "[./restart, \"{{ params.stage }}\"]",
+            "[ssh, -n, \"{{ params.stage }}\", restart, \"{{ params.stage }}\"]",
+            "a template inside code for `ssh`",
+        ),
         ("until: { step: restart,", "until: { step: tell,", "unknown step `tell` in the phases"),
         ("path: /health }", "path: /health }\n          retry: { attempts: 0 }", "`attempts` is 1 to 20, the first one included"),
     ] {
@@ -261,6 +267,20 @@ fn a_page_shows_what_a_person_needs_to_follow_it() {
     });
 }
 
+#[test]
+fn a_runbook_is_rendered_in_spite_of_mistakes_in_other_files() {
+    let args = RenderArgs { runbook: "good".parse().unwrap(), definitions: definitions("broken") };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    assert_eq!(format!("{:?}", cli::render(&args, &context(), &mut out, &mut err).unwrap()), format!("{:?}", ExitCode::SUCCESS));
+    assert!(String::from_utf8(out).unwrap().starts_with("# One that commands refer to\n"));
+    let args = RenderArgs { runbook: "g".parse().unwrap(), ..args };
+    assert_eq!(
+        format!("{:?}", cli::render(&args, &context(), &mut Vec::new(), &mut err).unwrap()),
+        format!("{:?}", ExitCode::FAILURE)
+    );
+    assert!(String::from_utf8(err).unwrap().contains("unknown action `sql.chek`"));
+}
+
 fn definitions(folder: &str) -> DefinitionsArgs {
     DefinitionsArgs { definitions: vec![Path::new(FIXTURES).join(folder)] }
 }
@@ -298,5 +318,5 @@ fn schema_and_render_write_where_they_are_told() {
     let args = RenderArgs { runbook: "move-profil".parse().unwrap(), definitions: definitions("valid") };
     cli::render(&args, &context(), &mut out, &mut err).unwrap();
     assert!(out.is_empty());
-    assert!(String::from_utf8(err).unwrap().contains("unknown runbook `move-profil`"));
+    assert!(String::from_utf8(err).unwrap().starts_with("no runbook `move-profil` in "));
 }
