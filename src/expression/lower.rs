@@ -7,11 +7,11 @@
 use std::collections::BTreeSet;
 
 use minijinja::machinery::ast::{BinOpKind, CallArg, CompareOpKind, Expr, Stmt, UnaryOpKind};
-use minijinja::machinery::{Span, parse, parse_expr};
+use minijinja::machinery::{Span, Token, parse, parse_expr, tokenize};
 use minijinja::syntax::SyntaxConfig;
 
 use super::machine::{FILTERS, MUST_BE_THERE, TESTS};
-use super::{ExpressionError, Reference};
+use super::{ExpressionError, Reference, machine};
 
 /// A checked template or expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,18 @@ pub(super) struct Lowered {
     pub(super) literal: bool,
 }
 
+/// The most operators, dots, brackets and words such as `and` of one expression. Parsing, lowering and running
+/// recurse over them; a long criterion has twenty.
+const OPERATORS_MAX: usize = 100;
+
+/// The most tags (`{{`, `{%`) of one template: blocks nest.
+const TAGS_MAX: usize = 200;
+
+/// The longest middle of `a < b < c`, lowered: it is evaluated twice, and twice again in a chain around it.
+const LINK_LEN_MAX: usize = 200;
+
 pub(super) fn template(text: &str) -> Result<Lowered, ExpressionError> {
+    check_size(text, false)?;
     let tree = parse(text, "template", SyntaxConfig::default()).map_err(|error| syntax(&error))?;
     let Stmt::Template(template) = &tree else {
         return Err(ExpressionError::new("is not a template"));
@@ -38,14 +49,46 @@ pub(super) fn template(text: &str) -> Result<Lowered, ExpressionError> {
         [Stmt::EmitExpr(emit)] => Some(lowering.expr(&emit.expr)?),
         _ => None,
     };
+    machine::check(&source, false)?;
     Ok(Lowered { source, references: lowering.references, single, literal })
 }
 
 pub(super) fn expression(text: &str) -> Result<Lowered, ExpressionError> {
+    check_size(text, true)?;
     let tree = parse_expr(text).map_err(|error| syntax(&error))?;
     let mut lowering = Lowering::new();
     let source = lowering.expr(&tree)?;
+    machine::check(&source, true)?;
     Ok(Lowered { source, references: lowering.references, single: None, literal: false })
+}
+
+/// Bounds the depth of the tree before there is one: a tree that is too deep could not even be dropped.
+fn check_size(text: &str, is_expression: bool) -> Result<(), ExpressionError> {
+    let (mut operators, mut tags) = (0, 0);
+    for token in tokenize(text, is_expression, SyntaxConfig::default()) {
+        // What is no token is the parser's to explain.
+        let Ok((token, span)) = token else { return Ok(()) };
+        match token {
+            Token::VariableStart | Token::BlockStart => (operators, tags) = (0, tags + 1),
+            Token::Ident("and" | "or" | "not" | "in" | "is" | "if" | "else" | "elif") => operators += 1,
+            Token::TemplateData(_)
+            | Token::VariableEnd
+            | Token::BlockEnd
+            | Token::Ident(_)
+            | Token::Str(_)
+            | Token::String(_) => {}
+            Token::Int(_) | Token::Int128(_) | Token::Float(_) | Token::Comma | Token::Assign | Token::Colon => {}
+            Token::BracketClose | Token::ParenClose | Token::BraceClose => {}
+            _ => operators += 1,
+        }
+        if operators > OPERATORS_MAX {
+            return refuse(span, format!("more than {OPERATORS_MAX} operators in one expression: split it"));
+        }
+        if tags > TAGS_MAX {
+            return refuse(span, format!("more than {TAGS_MAX} tags in one template: split it"));
+        }
+    }
+    Ok(())
 }
 
 fn syntax(error: &minijinja::Error) -> ExpressionError {
@@ -168,6 +211,9 @@ impl<'a> Lowering<'a> {
                 let mut links = Vec::new();
                 for link in &compare.ops {
                     let right = self.expr(&link.expr)?;
+                    if compare.ops.len() > 1 && right.len() > LINK_LEN_MAX {
+                        return refuse(link.expr.span(), "too long for a chain of comparisons: join two by `and`");
+                    }
                     links.push(comparison(link.op, &left, &right));
                     left = right;
                 }

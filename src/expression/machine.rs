@@ -132,6 +132,14 @@ fn add_tests(machine: &mut Environment<'static>) {
     machine.add_test("string", tests::is_string);
 }
 
+/// Whether the machine takes a lowered text. Lowering adds parentheses, so what could be parsed may have become
+/// too deep: that is to be known when the definition is checked, not when the gate stands open.
+pub(super) fn check(source: &str, is_expression: bool) -> Result<(), ExpressionError> {
+    let taken =
+        if is_expression { MACHINE.compile_expression(source).map(drop) } else { MACHINE.template_from_str(source).map(drop) };
+    taken.map_err(|_| ExpressionError::new("is nested too deeply: split it"))
+}
+
 /// Runs a lowered template.
 pub(super) fn render(source: &str, scope: &Scope) -> Result<String, ExpressionError> {
     let template = MACHINE.template_from_str(source).map_err(|error| explain(&error))?;

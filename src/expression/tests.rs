@@ -180,3 +180,43 @@ fn a_false_condition_is_explained_by_the_measured_values() {
     assert_eq!(explain("params.missing == 1").as_deref(), Some("params.missing is not there"));
     assert_eq!(explain("1 == 2"), None);
 }
+
+#[test]
+fn hostile_nesting_is_refused_and_the_deepest_that_is_allowed_runs() {
+    let repeated = |start: &str, unit: &str, count: usize, end: &str| format!("{start}{}{end}", unit.repeat(count));
+    for (start, unit, end) in [
+        ("", "(", "1"),
+        ("", "not ", "a"),
+        ("a", ".a", ""),
+        ("a", "[0]", ""),
+        ("1", "+1", ""),
+        ("1", " and 1", ""),
+        ("a", "|int", ""),
+        ("", "-", "1"),
+        ("", "[", "1"),
+        ("", "{'a':", "1"),
+        ("", "1 if 1 else ", "1"),
+        ("1", "<1", ""),
+        ("1", "**1", ""),
+        ("", "1<(1<", "1"),
+    ] {
+        let error = Expression::parse(&repeated(start, unit, 5_000, end)).unwrap_err();
+        assert!(error.message.contains("operators"), "{unit}: {error}");
+        for count in [20, 50, 100] {
+            // Whether it has a value does not matter here, only that the question is answered.
+            if let Ok(expression) = Expression::parse(&repeated(start, unit, count, end)) {
+                let _ = expression.evaluate(&Scope::new().with("a", 1));
+            }
+        }
+    }
+    for count in [20, 50, 99] {
+        let _ = Template::parse(&("{% if true %}".repeat(count) + &"{% endif %}".repeat(count))).map(|t| t.render(&scope()));
+        // Either it is refused at once, or it works: never a failure when the gate stands open.
+        if let Ok(expression) = Expression::parse(&("(".repeat(count) + "1 == 1" + &")".repeat(count))) {
+            assert_eq!(expression.holds(&scope()), Ok(true));
+        }
+    }
+    assert!(Template::parse(&"{% if true %}".repeat(4_000)).is_err());
+    let nested = (0..8).fold("1".to_owned(), |inner, _| format!("0 < ({inner}) < 2"));
+    assert!(Expression::parse(&nested).unwrap_err().message.contains("join two by `and`"));
+}
