@@ -15,7 +15,7 @@ const FIXTURES: &str = "tests/fixtures/definitions";
 
 fn spec(name: &str, properties: Value, required: &[&str]) -> ActionSpec {
     ActionSpec {
-        name: name.parse().unwrap(),
+        name: name.parse().expect("the fixture's name is valid"),
         summary: format!("What {name} does"),
         parameters: json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false }),
         effect: Effect::Always,
@@ -82,8 +82,10 @@ fn context() -> CheckContext {
         },
         ActionSpec { kind: StepKind::Wait, ..spec("wait.for", json!({ "duration": text, "until": text }), &[]) },
     ];
-    let roles: BTreeSet<_> =
-        ["operator", "operations_lead", "dba", "security"].iter().map(|role| role.parse().unwrap()).collect();
+    let roles: BTreeSet<_> = ["operator", "operations_lead", "dba", "security"]
+        .iter()
+        .map(|role| role.parse().expect("the fixture's name is valid"))
+        .collect();
     CheckContext { actions, roles: Some(roles) }
 }
 
@@ -93,14 +95,14 @@ fn load(folder: &str) -> Result<Catalog, Diagnostics> {
 
 /// A folder with one runbook file of this text, and its diagnostics.
 fn check_text(text: &[u8]) -> Result<Catalog, Diagnostics> {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join("runbooks")).unwrap();
-    fs::write(folder.path().join("runbooks/x.yaml"), text).unwrap();
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    fs::create_dir(folder.path().join("runbooks")).expect("a folder can be made");
+    fs::write(folder.path().join("runbooks/x.yaml"), text).expect("a file can be written");
     Catalog::load_all(&[DefinitionsDir::under(folder.path())], &context())
 }
 
 fn valid_text() -> String {
-    fs::read_to_string(Path::new(FIXTURES).join("valid/runbooks/move-profile.yaml")).unwrap()
+    fs::read_to_string(Path::new(FIXTURES).join("valid/runbooks/move-profile.yaml")).expect("the fixture is there")
 }
 
 /// The messages of the valid runbook after one edit of its text.
