@@ -212,6 +212,13 @@ impl<'n> RunbookCheck<'_, 'n> {
             self.known_rollback(node, name, report);
             return;
         };
+        if let Some(gone) = rollback.get("until").and_then(|until| until.get("step")).and_then(Node::text) {
+            let ended = &self.names.steps[..before.min(self.names.steps.len())];
+            if ended.iter().any(|step| step.home == Home::Phase && step.name == gone) {
+                let message = format!("this gate cannot arm `{name}`: its last chance, the step `{gone}`, is over by then");
+                report.error(node.span.clone(), message);
+            }
+        }
         for (role, count) in rollback.get("sign_off").map(counts).unwrap_or_default() {
             let here = signers.iter().find(|(signer, _)| *signer == role).map_or(0, |(_, count)| *count);
             if here < count {

@@ -10,7 +10,7 @@
 //! - An error names references, never the values behind them.
 //!
 //! How: the text is parsed to minijinja's tree, checked against a list of what is allowed, and written
-//! back in a stricter form that the virtual machine runs ([`lower`]). Writing an evaluator of our own
+//! back in a stricter form that the virtual machine runs (`lower`). Writing an evaluator of our own
 //! instead would have made a second language out of one.
 
 mod lower;

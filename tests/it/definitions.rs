@@ -196,6 +196,11 @@ fn one_edit_makes_one_message() {
             "[ssh, -n, \"{{ params.stage }}\", restart, \"{{ params.stage }}\"]",
             "a template inside code for `ssh`",
         ),
+        (
+            "until: { step: restart,",
+            "until: { step: copy,",
+            "this gate cannot arm `runtime`: its last chance, the step `copy`, is over by then",
+        ),
         ("until: { step: restart,", "until: { step: tell,", "unknown step `tell` in the phases"),
         ("path: /health }", "path: /health }\n          retry: { attempts: 0 }", "`attempts` is 1 to 20, the first one included"),
     ] {
