@@ -48,6 +48,11 @@ pub enum Effect {
         /// The key.
         key: String,
     },
+    /// It changes something only if the step's `with` has `key: true`, e.g. `write`.
+    When {
+        /// The key.
+        key: String,
+    },
 }
 
 impl Effect {
@@ -58,6 +63,7 @@ impl Effect {
             Self::Never => false,
             Self::Always => true,
             Self::Unless { key } => flag(key) != Some(true),
+            Self::When { key } => flag(key) == Some(true),
         }
     }
 }

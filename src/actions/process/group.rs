@@ -8,10 +8,10 @@ use std::io;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::procfs::{self, Process};
+use crate::domain::run::ProcessGroup;
 
 /// The variable that marks every process of a group.
 pub(super) const MARK: &str = "POINTSMAN_GROUP";
@@ -19,18 +19,6 @@ pub(super) const MARK: &str = "POINTSMAN_GROUP";
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// How often `/proc` is read again while a group is being ended.
 const RESCAN: Duration = Duration::from_millis(20);
-
-/// A process group that was started for a step; what the journal keeps of it.
-/// Group ids are used again, hence start time and boot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProcessGroup {
-    /// The group's id, which is its leader's (the supervisor's) process id.
-    pub pgid: i32,
-    /// When the leader started, in clock ticks since boot.
-    pub start_time: u64,
-    /// The kernel's id of this boot of the machine.
-    pub boot_id: String,
-}
 
 /// Processes of a group that could not be ended, or that may or may not belong to it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,18 +30,16 @@ pub struct LeftBehind {
     pub pids: Vec<i32>,
 }
 
-impl ProcessGroup {
-    /// The group that the running process `pid` leads.
-    pub(super) fn of_leader(pid: i32) -> io::Result<Self> {
-        let gone = || io::Error::new(io::ErrorKind::NotFound, format!("process {pid} is not there"));
-        let start_time = procfs::read_process(pid).ok_or_else(gone)?.start_time;
-        Ok(Self { pgid: pid, start_time, boot_id: procfs::boot_id()? })
-    }
+/// The group that the running process `pid` leads.
+pub(super) fn of_leader(pid: i32) -> io::Result<ProcessGroup> {
+    let gone = || io::Error::new(io::ErrorKind::NotFound, format!("process {pid} is not there"));
+    let start_time = procfs::read_process(pid).ok_or_else(gone)?.start_time;
+    Ok(ProcessGroup { pgid: pid, start_time, boot_id: procfs::boot_id()? })
+}
 
-    /// The value of [`MARK`] in the environment of this group's processes.
-    pub(super) fn mark(&self) -> String {
-        format!("{}:{}:{}", self.pgid, self.start_time, self.boot_id)
-    }
+/// The value of [`MARK`] in the environment of this group's processes.
+pub(super) fn mark_of(group: &ProcessGroup) -> String {
+    format!("{}:{}:{}", group.pgid, group.start_time, group.boot_id)
 }
 
 /// What the machine holds of a group.
@@ -122,9 +108,9 @@ fn remains(group: &ProcessGroup) -> io::Result<Remains> {
     Ok(sort(group, procfs::processes()?, |pid| procfs::environment_value(pid, MARK)))
 }
 
-/// Tells ours from strangers. `mark_of` reads a process's mark.
-fn sort(group: &ProcessGroup, all: Vec<Process>, mark_of: impl Fn(i32) -> Option<Vec<u8>>) -> Remains {
-    let mark = group.mark();
+/// Tells ours from strangers. `mark_in` reads a process's mark.
+fn sort(group: &ProcessGroup, all: Vec<Process>, mark_in: impl Fn(i32) -> Option<Vec<u8>>) -> Remains {
+    let mark = mark_of(group);
     let leader = all.iter().find(|process| process.pid == group.pgid).copied();
     let leader_is_ours = leader.is_some_and(|leader| leader.start_time == group.start_time);
     // The kernel gives an id away only when no process and no group holds it: another leader means
@@ -136,7 +122,7 @@ fn sort(group: &ProcessGroup, all: Vec<Process>, mark_of: impl Fn(i32) -> Option
             continue;
         }
         let in_group = process.group == group.pgid && !id_was_reused;
-        match mark_of(process.pid) {
+        match mark_in(process.pid) {
             Some(found) if found == mark.as_bytes() => remains.ours.push(process),
             Some(_) => {}
             None if in_group && leader_is_ours => remains.ours.push(process),
@@ -177,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_marked_process_is_ours_wherever_it_went() {
-        let mark = group().mark();
+        let mark = mark_of(&group());
         assert_eq!(sorted(&[(process(150, 150, 1_200), Some(&mark))]), (vec![150], vec![]));
     }
 
@@ -206,7 +192,7 @@ mod tests {
     #[test]
     fn a_group_of_another_boot_is_gone() {
         let me = i32::try_from(std::process::id()).expect("a pid fits");
-        let mut group = ProcessGroup::of_leader(me).expect("this process runs");
+        let mut group = of_leader(me).expect("this process runs");
         group.boot_id = "another".to_owned();
         assert!(group_is_gone(&group));
     }

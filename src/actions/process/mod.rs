@@ -30,7 +30,8 @@ mod spawner;
 mod supervise;
 mod wire;
 
-pub use group::{LeftBehind, ProcessGroup, end_group, group_is_gone};
+pub use crate::domain::run::ProcessGroup;
+pub use group::{LeftBehind, end_group, group_is_gone};
 pub use output::{Captured, Line, OutputLimits, Stream};
 pub use spawner::{Command, Finished, ProcessError, Spawner, run};
 pub use supervise::supervise_main;

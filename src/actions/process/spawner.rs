@@ -18,10 +18,11 @@ use tokio::process::Child;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::group::{self, LeftBehind, ProcessGroup, end_group};
+use super::group::{self, LeftBehind, end_group};
 use super::output::{Captured, Line, OutputLimits, Sink, Stream};
 use super::wire::{Exit, Order, Report, encode_order};
 use crate::actions::redact::Redactor;
+use crate::domain::run::ProcessGroup;
 
 /// Debian's search path for commands.
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -180,7 +181,7 @@ impl Command {
                 },
             ));
         }
-        env.push((group::MARK.into(), group.mark().into()));
+        env.push((group::MARK.into(), group::mark_of(group).into()));
         Order { argv: self.argv.clone(), env: Some(env), cwd: self.cwd.clone(), stdin: self.stdin.clone(), grace: self.grace }
     }
 }
@@ -307,7 +308,7 @@ impl Session {
         // The builder holds the other end of the socket: while it lives, the supervisor's end goes unseen.
         drop(supervisor);
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).ok_or(io::ErrorKind::NotFound)?;
-        let group = ProcessGroup::of_leader(pid)?;
+        let group = group::of_leader(pid)?;
         let (reports, orders) = UnixStream::from_std(ours)?.into_split();
         Ok(Self { command, group, supervisor: child, reports, orders })
     }

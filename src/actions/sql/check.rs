@@ -1,0 +1,85 @@
+//! `sql.check`.
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Bind, Statement};
+use crate::actions::action::{Action, Done, Trouble, describe, keys};
+use crate::actions::context::{Context, TargetKey};
+use crate::domain::{ActionSpec, Duration};
+
+/// The action `sql.check`.
+pub(in crate::actions) struct Check;
+
+/// What to ask, and what the answer must be.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::actions) struct Parameters {
+    /// The database: a target of the kind `postgres` or `sqlite`.
+    target: TargetKey,
+    /// One query that returns one row with one column; `$1`, `$2`, ... where values go.
+    sql: String,
+    /// The values, in order.
+    #[serde(default)]
+    params: Vec<Bind>,
+    /// The value that it must return. Without it, there must be one that is not null, and the step's `check` judges it.
+    #[serde(default)]
+    equals: Option<Value>,
+    /// How long the statement may run; 1 min unless set.
+    #[serde(default = "super::timeout_default")]
+    timeout: Duration,
+}
+
+#[async_trait]
+impl Action for Check {
+    type Parameters = Parameters;
+
+    fn spec(&self) -> ActionSpec {
+        ActionSpec {
+            target_keys: vec![("target".to_owned(), vec!["postgres", "sqlite"])],
+            literal_keys: keys(&["sql"]),
+            ..describe::<Parameters>(
+                "sql.check",
+                "Asks a database for one value, read-only, and compares it. A dry run really asks.",
+            )
+        }
+    }
+
+    async fn perform(&self, context: &Context, parameters: &Parameters) -> Result<Done, Trouble> {
+        let sql = super::trimmed(&parameters.sql);
+        let statement = Statement { sql, params: &parameters.params, rows_max: 1, timeout: parameters.timeout };
+        let rows = super::read(context, &parameters.target, &statement).await?;
+        let (count, columns) = (rows.rows.len(), rows.rows.first().map_or(0, serde_json::Map::len));
+        if rows.more || count != 1 || columns != 1 {
+            let found = match (rows.more, count) {
+                (true, _) => "more than one row".to_owned(),
+                (false, 0) => "no row".to_owned(),
+                (false, _) => format!("one row with {columns} columns"),
+            };
+            return Err(Trouble::lasting(format!("the query must return one row with one column; it returned {found}")));
+        }
+        let value = rows.value();
+        match &parameters.equals {
+            Some(expected) if !same(expected, &value) => {
+                Err(Trouble::passing(format!("the query returned {value}, and {expected} was expected")))
+            }
+            None if value.is_null() => Err(Trouble::passing("the query returned null")),
+            Some(_) | None => Ok(Done::real(json!({ "value": value }))),
+        }
+    }
+
+    async fn rehearse(&self, context: &Context, parameters: &Parameters) -> Result<Done, Trouble> {
+        self.perform(context, parameters).await
+    }
+}
+
+/// Equal, where SQLite's 1 and 0 may stand for true and false, and 5 equals 5.0.
+fn same(expected: &Value, found: &Value) -> bool {
+    match (expected, found) {
+        (Value::Bool(expected), Value::Number(found)) => found.as_i64() == Some(i64::from(*expected)),
+        (Value::Number(a), Value::Number(b)) => a == b || (a.as_f64() == b.as_f64() && (a.is_f64() || b.is_f64())),
+        (a, b) => a == b,
+    }
+}
