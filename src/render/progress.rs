@@ -1,0 +1,123 @@
+//! The progress message: every step with its mark, the one under way with bar, rate and ETA.
+
+use super::message::{Embed, Message};
+use super::status::{colour, forecast, glass_mark, standing, title};
+use super::text::{bar, code, escape, number, relative};
+use super::{View, limits};
+use crate::domain::run::{Progress, RollbackStage, State, StepStatus};
+use crate::domain::runbook::Step;
+use crate::domain::{Duration, StepName};
+
+/// Room for the parts around the list of steps.
+const STEPS_MAX: usize = 3_000;
+
+/// Renders the message.
+pub(super) fn render(view: View<'_>) -> Message {
+    let state = view.state;
+    let mut lines = vec![format!("**{}**", standing(state, view.now))];
+    lines.extend(glass_mark(state));
+    lines.push(overall(state));
+    let description = format!("{}\n{}", lines.join("\n"), limits::lines(&step_lines(view), STEPS_MAX));
+    let mut embed = Embed { title: title(state, "Progress"), description, colour: colour(state, view.now), ..Embed::default() };
+    embed.field("Forecast", &forecast(view));
+    Message::framed(embed)
+}
+
+fn overall(state: &State) -> String {
+    let steps = || state.runbook().phases.iter().flat_map(|phase| &phase.steps);
+    let done = steps().filter(|step| state.step(&step.step).is_settled()).count() as u64;
+    let total = steps().count() as u64;
+    format!("{} {done} of {total} steps", bar(done, total))
+}
+
+fn step_lines(view: View<'_>) -> Vec<String> {
+    let state = view.state;
+    let mut lines = Vec::new();
+    for phase in &state.runbook().phases {
+        let settled = phase.steps.iter().all(|step| state.step(&step.step).is_settled());
+        if settled {
+            lines.push(format!("✅ **{}**", escape(phase.title())));
+            continue;
+        }
+        lines.push(format!("**{}**", escape(phase.title())));
+        lines.extend(phase.steps.iter().flat_map(|step| step_line(view, step)));
+    }
+    let running = |name: &crate::domain::RollbackName| {
+        state.rollback.as_ref().is_some_and(|r| r.name == *name && r.stage != RollbackStage::AwaitingGate)
+    };
+    for (name, rollback) in &state.runbook().rollback {
+        if running(name) || state.rolled_back.contains(name) {
+            lines.push(format!("**↩ rollback {name}**"));
+            lines.extend(rollback.steps.iter().flat_map(|step| step_line(view, step)));
+        }
+    }
+    lines
+}
+
+/// A step's line, and one more with the bar if it tells how far it is.
+fn step_line(view: View<'_>, step: &Step) -> Vec<String> {
+    let state = view.state.step(&step.step);
+    let title = escape(&step.title);
+    let estimate = step.estimate.map(|estimate| format!(" (est {estimate})")).unwrap_or_default();
+    match &state.status {
+        StepStatus::Pending => vec![format!("⬜ {title}{estimate}")],
+        StepStatus::Running(attempt) => {
+            let again = if attempt.number > 1 { format!(" · attempt {}", attempt.number) } else { String::new() };
+            let mut lines = vec![format!("▶ {title}{again} · since {}{estimate}", relative(attempt.since))];
+            lines.extend(under_way(view.progress, &step.step, attempt.number));
+            lines
+        }
+        StepStatus::Waiting { retry_at } => vec![format!("🔁 {title} · tried again {}", relative(*retry_at))],
+        StepStatus::Interrupted { .. } => vec![format!("❓ {title} · cut off, outcome unknown")],
+        StepStatus::Asserted { .. } => vec![format!("🔎 {title} · being checked")],
+        StepStatus::Succeeded => vec![format!("✅ {title} {}", took(view.state, step))],
+        StepStatus::Failed(_) => vec![format!("❌ {title}")],
+        StepStatus::Skipped => vec![format!("⏭ {title} · not needed")],
+    }
+}
+
+/// How long a step took, against its estimate.
+pub(super) fn took(state: &State, step: &Step) -> String {
+    let settled = state.step(&step.step);
+    let actual = match (settled.started_at, settled.finished_at) {
+        (Some(from), Some(to)) => Duration::between(from, to).to_string(),
+        _ => return String::new(),
+    };
+    match step.estimate {
+        Some(estimate) => format!("{actual} (est {estimate})"),
+        None => actual,
+    }
+}
+
+/// The newest report of an attempt: bar, share, rate, ETA.
+fn under_way(progress: &[Progress], step: &StepName, attempt: u32) -> Option<String> {
+    let newest = progress.iter().find(|p| p.step == *step && p.attempt == attempt)?;
+    let unit = escape(&newest.unit);
+    let rate = rate(newest);
+    let mut parts = match newest.total.filter(|total| *total > 0) {
+        Some(total) => vec![
+            format!("{} {} %", bar(newest.done, total), newest.done.min(total) * 100 / total),
+            format!("{}/{} {unit}", number(newest.done), number(total)),
+        ],
+        None => vec![format!("{} {unit}", number(newest.done))],
+    };
+    if let Some(rate) = rate {
+        parts.push(format!("{}/s", number(rate)));
+        let left = newest.total.map(|total| total.saturating_sub(newest.done));
+        if let Some(left) = left.filter(|left| *left > 0) {
+            let eta = newest.at + Duration::from_secs(left / rate).delta();
+            parts.push(format!("done {}", relative(eta)));
+        }
+    }
+    if !newest.what.is_empty() {
+        parts.push(code(&limits::cut(&newest.what, 40)));
+    }
+    Some(format!("– {}", parts.join(" · ")))
+}
+
+/// Units per second since counting began; `None` while that says nothing.
+fn rate(progress: &Progress) -> Option<u64> {
+    let millis = u64::try_from((progress.at - progress.since).num_milliseconds()).ok().filter(|millis| *millis > 0)?;
+    let done = progress.done.saturating_sub(progress.done_at_start);
+    Some(done.saturating_mul(1_000) / millis).filter(|rate| *rate > 0)
+}
