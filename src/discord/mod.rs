@@ -1,1 +1,16 @@
-//! (header follows with the room's first file)
+//! Discord: interactions to inputs, messages out, command registration, and nothing decided here.
+//!
+//! Invariants:
+//! - One way out ([`rest`]): every request is counted, limited and bounded in time there.
+//! - Nobody is mentioned whom a message does not name: `allowed_mentions` is always explicit.
+//! - An owed message is created with a nonce made of run, key and copy, and with `enforce_nonce`; after an unknown outcome
+//!   the channel is searched for its marker first.
+//! - Who may sign is decided from roles read over REST, never from what an event says.
+//! - A button's `custom_id` carries all that it needs; nothing waits in memory.
+//!
+//! Absent on purpose: privileged intents, the cache of serenity, its rate limiter (see [`rest`]).
+
+mod limiter;
+pub mod rest;
+
+pub use rest::{Access, Api};
