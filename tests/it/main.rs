@@ -3,6 +3,7 @@
 
 mod definitions;
 mod estate;
+mod discord_model;
 mod harness;
 mod journal_contract;
 mod process;
