@@ -35,6 +35,7 @@ pub mod transcript;
 mod wire;
 mod world;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
@@ -390,6 +391,7 @@ impl Model {
     /// Runs `work` on the state and wakes those who wait if it changed anything.
     /// A closure of a test that panicked in here has changed nothing by halves: it only looked.
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        let _entered = Entered::new(&self.shared);
         let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         let before = state.revision;
         let connected = state.sessions.connected();
@@ -401,5 +403,30 @@ impl Model {
             self.shared.revisions.send_replace(state.revision);
         }
         result
+    }
+}
+
+thread_local! {
+    /// The model whose lock this thread holds, as its address; 0 for none.
+    static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Turns the deadlock of a model asked from within its own `read` or `wait_for` into a panic that says so.
+struct Entered {
+    outer: usize,
+}
+
+impl Entered {
+    fn new(shared: &Arc<Shared>) -> Self {
+        let this = Arc::as_ptr(shared) as usize;
+        let outer = HELD.replace(this);
+        assert_ne!(outer, this, "the model was asked again from within a look at it: use what the closure is given");
+        Self { outer }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        HELD.set(self.outer);
     }
 }

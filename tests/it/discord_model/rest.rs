@@ -91,7 +91,8 @@ async fn what_breaks_a_limit_is_refused_and_noted_as_a_violation() {
     assert_eq!(refusal(ops.send_message(&bot.http, text("x").components(vec![twins])).await), (400, 50035));
     assert_eq!(refusal(ops.send_message(&bot.http, text("  ")).await), (400, 50006));
     assert_eq!(bot.model.violations().len(), 4);
-    assert!(bot.model.read(|chat| chat.posts_in(bot.model_channel("ops")).is_empty()));
+    let ops = bot.model_channel("ops");
+    assert!(bot.model.read(|chat| chat.posts_in(ops).is_empty()));
 }
 
 impl Bot {

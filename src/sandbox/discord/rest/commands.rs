@@ -1,13 +1,16 @@
 //! Registering commands: the whole list at once, as the bot does it.
 
 use serde_json::{Value, json};
-use twilight_model::application::command::{Command, CommandType};
+use twilight_model::application::command::{Command, CommandOption, CommandOptionType, CommandType};
 use twilight_validate::command as limits;
 
 use super::{Answer, ApiError, Call, Reply, State, body, guild};
 use crate::sandbox::discord::draft::chain;
 use crate::sandbox::discord::feed::What;
 use crate::sandbox::discord::ids::{ApplicationId, CommandId, GuildId};
+
+/// Fixed choices of an option.
+const CHOICES_MAX: usize = 25;
 
 /// Commands of each kind. Source: <https://discord.com/developers/docs/interactions/application-commands>.
 const fn max_of(kind: CommandType) -> usize {
@@ -73,27 +76,45 @@ fn parse(
     Ok(command)
 }
 
-/// What twilight-validate leaves to the server: unique names, and no fixed choices beside autocompletion.
+/// Holds the options against the limits, and what twilight-validate leaves to the server: nesting, the number
+/// of choices, and no fixed choices beside autocompletion.
 fn check_options(command: &Command) -> Result<(), ApiError> {
-    let mut levels = vec![command.options.as_slice()];
-    while let Some(options) = levels.pop() {
-        for (index, option) in options.iter().enumerate() {
-            let wrong = |why: &str| {
-                Err(ApiError::invalid("options", format!("/{} option {:?} {why}", command.name, option.name)))
-            };
-            if options[..index].iter().any(|earlier| earlier.name == option.name) {
-                return wrong("is there twice");
+    let wrong = |option: &CommandOption, why: &dyn std::fmt::Display| {
+        ApiError::invalid("options", format!("/{} option {:?} {why}", command.name, option.name))
+    };
+    limits::options(&command.options)
+        .map_err(|error| ApiError::invalid("options", format!("/{}: {}", command.name, chain(&error))))?;
+    let mut levels = vec![(command.options.as_slice(), 0)];
+    while let Some((options, depth)) = levels.pop() {
+        let nested = options.iter().filter(|option| nesting(option).is_some()).count();
+        for option in options {
+            limits::option(option).map_err(|error| wrong(option, &chain(&error)))?;
+            let choices = option.choices.as_ref().map_or(0, Vec::len);
+            if choices > CHOICES_MAX {
+                return Err(wrong(option, &format!("has {choices} choices, at most {CHOICES_MAX}")));
             }
-            if option.autocomplete == Some(true) && option.choices.as_ref().is_some_and(|choices| !choices.is_empty()) {
-                return wrong("has both choices and autocompletion");
+            if option.autocomplete == Some(true) && choices > 0 {
+                return Err(wrong(option, &"has both choices and autocompletion"));
             }
-            if option.description.is_empty() {
-                return wrong("has no description");
+            if nested > 0 && nested < options.len() {
+                return Err(wrong(option, &"stands between sub-commands and values"));
             }
-            levels.extend(option.options.as_deref());
+            if nesting(option).is_some_and(|deepest| depth > deepest) {
+                return Err(wrong(option, &"is nested too deep"));
+            }
+            levels.extend(option.options.as_deref().map(|options| (options, depth + 1)));
         }
     }
     Ok(())
+}
+
+/// How deep a group or a sub-command may stand; `None` for values.
+fn nesting(option: &CommandOption) -> Option<u8> {
+    match option.kind {
+        CommandOptionType::SubCommandGroup => Some(0),
+        CommandOptionType::SubCommand => Some(1),
+        _ => None,
+    }
 }
 
 fn check_list(commands: &[Command]) -> Result<(), ApiError> {

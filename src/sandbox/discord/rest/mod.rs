@@ -129,9 +129,13 @@ fn effect(state: &mut State, call: &Call) -> (Reply, Option<u32>) {
     }
 }
 
-/// Whether a refusal shows a mistake in the client, as opposed to a state of the world it could not know.
+/// Whether a refusal shows a mistake in the client, as opposed to a state of the world it could not know:
+/// malformed bodies, limits it could have counted, and second or late answers to an interaction.
 fn is_violation(error: &ApiError) -> bool {
-    error.status == 400 && !matches!(error.code, 30003 | 30010 | 30013 | 50083) || matches!(error.code, 10062 | 40060)
+    matches!(
+        error.code,
+        10014 | 10062 | 30015 | 30032 | 30060 | 40005 | 40060 | 50006 | 50008 | 50024 | 50035 | 50109
+    )
 }
 
 fn log(state: &mut State, call: &Call, reply: &Reply, code: Option<u32>, misbehaviour: Option<&Misbehaviour>) {
