@@ -76,6 +76,10 @@ impl Log {
     }
 
     pub(super) fn violation(&mut self, wall_at: Timestamp, place: &str, what: String) {
-        self.violations.push(Violation { wall_at, place: place.to_owned(), what });
+        self.violations.push(Violation {
+            wall_at,
+            place: place.to_owned(),
+            what,
+        });
     }
 }

@@ -7,14 +7,18 @@ use crate::sandbox::discord::chat::Chat;
 use crate::sandbox::discord::ids::UserId;
 use crate::sandbox::discord::{serve, wire};
 
+/// IDENTIFYs in 24 hours. Source: <https://discord.com/developers/docs/events/gateway#session-start-limit-object>.
+const SESSION_STARTS: u64 = 1000;
+
 pub(super) fn gateway(state: &State) -> Reply {
     Reply::json(json!({ "url": serve::ws_url(&state.base_url) }))
 }
 
 pub(super) fn gateway_bot(state: &State) -> Reply {
+    let remaining = SESSION_STARTS.saturating_sub(state.sessions.identified);
     Reply::json(json!({
         "url": serve::ws_url(&state.base_url), "shards": 1,
-        "session_start_limit": { "total": 1000, "remaining": 1000, "reset_after": 86_400_000, "max_concurrency": 1 },
+        "session_start_limit": { "total": SESSION_STARTS, "remaining": remaining, "reset_after": 86_400_000, "max_concurrency": 1 },
     }))
 }
 
@@ -23,7 +27,11 @@ pub(super) fn me(state: &State) -> Reply {
 }
 
 pub(super) fn user(state: &State, user: UserId) -> Answer {
-    let member = state.chat.members.get(&user).ok_or_else(|| ApiError::new(404, 10013, "Unknown User"))?;
+    let member = state
+        .chat
+        .members
+        .get(&user)
+        .ok_or_else(|| ApiError::new(404, 10013, "Unknown User"))?;
     Ok(Reply::json(wire::user(member)))
 }
 
@@ -43,7 +51,11 @@ pub(super) fn application(state: &State) -> Reply {
 }
 
 fn bot(chat: &Chat) -> serde_json::Value {
-    let mut value = chat.members.get(&chat.bot).map(wire::user).unwrap_or_default();
+    let mut value = chat
+        .members
+        .get(&chat.bot)
+        .map(wire::user)
+        .unwrap_or_default();
     value["verified"] = json!(true);
     value["mfa_enabled"] = json!(false);
     value["email"] = json!(null);
