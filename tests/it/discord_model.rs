@@ -23,9 +23,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 const SOON: Duration = Duration::from_secs(20);
 
 /// The intents that the product asks for: none of them privileged.
-const INTENTS: GatewayIntents = GatewayIntents::GUILDS
-    .union(GatewayIntents::GUILD_MESSAGES)
-    .union(GatewayIntents::GUILD_MESSAGE_REACTIONS);
+const INTENTS: GatewayIntents =
+    GatewayIntents::GUILDS.union(GatewayIntents::GUILD_MESSAGES).union(GatewayIntents::GUILD_MESSAGE_REACTIONS);
 
 /// The production client, pointed at a model.
 struct Bot {
@@ -52,9 +51,7 @@ async fn quiet_model() -> Model {
 
 async fn start(world: World) -> Model {
     let clock = Arc::new(ScaledClock::real());
-    Model::start(world, clock, ([127, 0, 0, 1], 0).into())
-        .await
-        .expect("the model starts")
+    Model::start(world, clock, ([127, 0, 0, 1], 0).into()).await.expect("the model starts")
 }
 
 /// A model whose time stands still until told.
@@ -65,15 +62,8 @@ async fn still_model(world: World) -> (Model, FakeClock) {
 }
 
 fn http(model: &Model) -> Http {
-    let client = reqwest::Client::builder()
-        .timeout(SOON)
-        .build()
-        .expect("a client");
-    let http = HttpBuilder::new(model.token())
-        .client(client)
-        .proxy(model.base_url())
-        .ratelimiter_disabled(true)
-        .build();
+    let client = reqwest::Client::builder().timeout(SOON).build().expect("a client");
+    let http = HttpBuilder::new(model.token()).client(client).proxy(model.base_url()).ratelimiter_disabled(true).build();
     http.set_application_id(model.application_id().get().into());
     http
 }
@@ -82,37 +72,23 @@ impl Bot {
     /// REST only.
     fn rest(model: &Model) -> Self {
         let (_, events) = unbounded_channel();
-        Self {
-            model: model.clone(),
-            http: Arc::new(http(model)),
-            events,
-            shards: None,
-        }
+        Self { model: model.clone(), http: Arc::new(http(model)), events, shards: None }
     }
 
     /// REST and an open gateway; READY and GUILD_CREATE have come.
     async fn online(model: &Model) -> Self {
         let mut bot = Self::connecting(model, INTENTS).await;
-        bot.expect("GUILD_CREATE", |event| {
-            matches!(event, Event::GuildCreate(_)).then_some(())
-        })
-        .await;
+        bot.expect("GUILD_CREATE", |event| matches!(event, Event::GuildCreate(_)).then_some(())).await;
         bot
     }
 
     async fn connecting(model: &Model, intents: GatewayIntents) -> Self {
         let (sender, events) = unbounded_channel();
-        let builder =
-            ClientBuilder::new_with_http(http(model), intents).raw_event_handler(Forward(sender));
+        let builder = ClientBuilder::new_with_http(http(model), intents).raw_event_handler(Forward(sender));
         let mut client = builder.await.expect("a client");
         let (http, shards) = (client.http.clone(), Some(client.shard_manager.clone()));
         tokio::spawn(async move { client.start().await });
-        Self {
-            model: model.clone(),
-            http,
-            events,
-            shards,
-        }
+        Self { model: model.clone(), http, events, shards }
     }
 
     /// The next event that `look` accepts; any that serenity could not parse fails the test.
@@ -120,18 +96,13 @@ impl Bot {
         let found = async {
             loop {
                 let event = self.events.recv().await.expect("the client runs");
-                assert!(
-                    !matches!(event, Event::Unknown(_)),
-                    "serenity could not parse {event:?}"
-                );
+                assert!(!matches!(event, Event::Unknown(_)), "serenity could not parse {event:?}");
                 if let Some(found) = look(&event) {
                     return found;
                 }
             }
         };
-        tokio::time::timeout(SOON, found)
-            .await
-            .unwrap_or_else(|_| panic!("no {what} came"))
+        tokio::time::timeout(SOON, found).await.unwrap_or_else(|_| panic!("no {what} came"))
     }
 
     fn channel(&self, name: &str) -> ChannelId {
@@ -153,9 +124,7 @@ impl Bot {
 /// The status and Discord's code of a refusal.
 fn refusal<T: std::fmt::Debug>(result: Result<T, serenity::Error>) -> (u16, isize) {
     match result {
-        Err(serenity::Error::Http(HttpError::UnsuccessfulRequest(answer))) => {
-            (answer.status_code.as_u16(), answer.error.code)
-        }
+        Err(serenity::Error::Http(HttpError::UnsuccessfulRequest(answer))) => (answer.status_code.as_u16(), answer.error.code),
         other => panic!("not refused: {other:?}"),
     }
 }

@@ -2,8 +2,8 @@
 //! They need the PostgreSQL server that `bin/test` starts.
 
 mod definitions;
-mod estate;
 mod discord_model;
+mod estate;
 mod harness;
 mod journal_contract;
 mod process;

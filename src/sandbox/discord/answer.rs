@@ -61,21 +61,12 @@ impl Pending {
     pub async fn message(&self, within: Duration) -> Result<Message, NotAnswered> {
         let first = self.first().await?;
         let message = match first {
-            Response::Message(message)
-            | Response::Deferred(message)
-            | Response::Updated(message) => message,
+            Response::Message(message) | Response::Deferred(message) | Response::Updated(message) => message,
             got => {
-                return Err(NotAnswered::Otherwise {
-                    wanted: "a message",
-                    got: Box::new(got),
-                });
+                return Err(NotAnswered::Otherwise { wanted: "a message", got: Box::new(got) });
             }
         };
-        let ready = |chat: &super::Chat| {
-            chat.find_message(message)
-                .filter(|found| !found.is_loading())
-                .cloned()
-        };
+        let ready = |chat: &super::Chat| chat.find_message(message).filter(|found| !found.is_loading()).cloned();
         Ok(self.model.wait_for(within, ready).await?)
     }
 
@@ -86,10 +77,7 @@ impl Pending {
     pub async fn modal(&self) -> Result<Modal, NotAnswered> {
         match self.first().await? {
             Response::Modal(modal) => Ok(modal),
-            got => Err(NotAnswered::Otherwise {
-                wanted: "a modal",
-                got: Box::new(got),
-            }),
+            got => Err(NotAnswered::Otherwise { wanted: "a modal", got: Box::new(got) }),
         }
     }
 
@@ -100,10 +88,7 @@ impl Pending {
     pub async fn choices(&self) -> Result<Vec<Choice>, NotAnswered> {
         match self.first().await? {
             Response::Choices(choices) => Ok(choices),
-            got => Err(NotAnswered::Otherwise {
-                wanted: "choices",
-                got: Box::new(got),
-            }),
+            got => Err(NotAnswered::Otherwise { wanted: "choices", got: Box::new(got) }),
         }
     }
 
@@ -111,24 +96,15 @@ impl Pending {
     #[must_use]
     pub fn followups(&self) -> Vec<Message> {
         self.model.read(|chat| {
-            let followups = chat
-                .interactions
-                .get(&self.id)
-                .map(|interaction| interaction.followups.clone());
-            followups
-                .into_iter()
-                .flatten()
-                .filter_map(|id| chat.find_message(id).cloned())
-                .collect()
+            let followups = chat.interactions.get(&self.id).map(|interaction| interaction.followups.clone());
+            followups.into_iter().flatten().filter_map(|id| chat.find_message(id).cloned()).collect()
         })
     }
 
     /// How long the first answer took, once there is one: wall time.
     #[must_use]
     pub fn answered_after(&self) -> Option<Duration> {
-        let millis = self
-            .model
-            .read(|chat| chat.interactions.get(&self.id)?.answered_millis)?;
+        let millis = self.model.read(|chat| chat.interactions.get(&self.id)?.answered_millis)?;
         Some(Duration::from_millis(u64::try_from(millis).unwrap_or(0)))
     }
 }

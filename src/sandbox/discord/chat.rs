@@ -13,10 +13,7 @@ use twilight_model::channel::message::{Component, Embed, MessageType};
 use twilight_model::channel::permission_overwrite::PermissionOverwrite;
 use twilight_model::guild::Permissions;
 
-use super::ids::{
-    ApplicationId, AttachmentId, ChannelId, EventId, GuildId, InteractionId, MessageId, RoleId,
-    UserId,
-};
+use super::ids::{ApplicationId, AttachmentId, ChannelId, EventId, GuildId, InteractionId, MessageId, RoleId, UserId};
 use super::permissions;
 use crate::domain::Timestamp;
 
@@ -341,27 +338,19 @@ impl Modal {
     /// The custom ids of its text inputs, in order.
     #[must_use]
     pub fn inputs(&self) -> Vec<&str> {
-        self.text_inputs()
-            .map(|input| input.custom_id.as_str())
-            .collect()
+        self.text_inputs().map(|input| input.custom_id.as_str()).collect()
     }
 
-    pub(super) fn text_inputs(
-        &self,
-    ) -> impl Iterator<Item = &twilight_model::channel::message::component::TextInput> {
-        self.components
-            .iter()
-            .filter_map(|component| match component {
-                Component::ActionRow(row) => row.components.iter().find_map(as_text_input),
-                Component::Label(label) => as_text_input(&label.component),
-                _ => None,
-            })
+    pub(super) fn text_inputs(&self) -> impl Iterator<Item = &twilight_model::channel::message::component::TextInput> {
+        self.components.iter().filter_map(|component| match component {
+            Component::ActionRow(row) => row.components.iter().find_map(as_text_input),
+            Component::Label(label) => as_text_input(&label.component),
+            _ => None,
+        })
     }
 }
 
-fn as_text_input(
-    component: &Component,
-) -> Option<&twilight_model::channel::message::component::TextInput> {
+fn as_text_input(component: &Component) -> Option<&twilight_model::channel::message::component::TextInput> {
     match component {
         Component::TextInput(input) => Some(input),
         _ => None,
@@ -393,10 +382,7 @@ impl Message {
     pub fn is_post(&self) -> bool {
         matches!(
             self.kind,
-            MessageType::Regular
-                | MessageType::Reply
-                | MessageType::ChatInputCommand
-                | MessageType::ContextMenuCommand
+            MessageType::Regular | MessageType::Reply | MessageType::ChatInputCommand | MessageType::ContextMenuCommand
         )
     }
 
@@ -408,12 +394,7 @@ impl Message {
             lines.extend(embed.author.iter().map(|author| author.name.clone()));
             lines.extend(embed.title.clone());
             lines.extend(embed.description.clone());
-            lines.extend(
-                embed
-                    .fields
-                    .iter()
-                    .map(|field| format!("{}: {}", field.name, field.value)),
-            );
+            lines.extend(embed.fields.iter().map(|field| format!("{}: {}", field.name, field.value)));
             lines.extend(embed.footer.iter().map(|footer| footer.text.clone()));
         }
         lines.retain(|line| !line.is_empty());
@@ -423,35 +404,25 @@ impl Message {
     /// The custom ids of its buttons and selects, in order.
     #[must_use]
     pub fn custom_ids(&self) -> Vec<&str> {
-        let rows = self
-            .components
-            .iter()
-            .filter_map(|component| match component {
-                Component::ActionRow(row) => Some(&row.components),
-                _ => None,
-            });
+        let rows = self.components.iter().filter_map(|component| match component {
+            Component::ActionRow(row) => Some(&row.components),
+            _ => None,
+        });
         rows.flatten().filter_map(custom_id).collect()
     }
 
     /// Who reacted with `emoji`, in their order.
     #[must_use]
     pub fn reacted(&self, emoji: &str) -> &[UserId] {
-        self.reactions
-            .iter()
-            .find(|reaction| reaction.emoji == emoji)
-            .map_or(&[], |reaction| &reaction.users)
+        self.reactions.iter().find(|reaction| reaction.emoji == emoji).map_or(&[], |reaction| &reaction.users)
     }
 
     pub(super) fn component(&self, wanted: &str) -> Option<&Component> {
-        let rows = self
-            .components
-            .iter()
-            .filter_map(|component| match component {
-                Component::ActionRow(row) => Some(&row.components),
-                _ => None,
-            });
-        rows.flatten()
-            .find(|component| custom_id(component) == Some(wanted))
+        let rows = self.components.iter().filter_map(|component| match component {
+            Component::ActionRow(row) => Some(&row.components),
+            _ => None,
+        });
+        rows.flatten().find(|component| custom_id(component) == Some(wanted))
     }
 }
 
@@ -479,35 +450,24 @@ impl Chat {
     /// The newest channel or thread of this name.
     #[must_use]
     pub fn channel_named(&self, name: &str) -> Option<&Channel> {
-        self.channels
-            .values()
-            .rev()
-            .find(|channel| channel.name == name)
+        self.channels.values().rev().find(|channel| channel.name == name)
     }
 
     /// The threads of a channel, oldest first, archived ones too.
     #[must_use]
     pub fn threads_of(&self, parent: ChannelId) -> Vec<&Channel> {
-        self.channels
-            .values()
-            .filter(|channel| channel.thread.is_some() && channel.parent == Some(parent))
-            .collect()
+        self.channels.values().filter(|channel| channel.thread.is_some() && channel.parent == Some(parent)).collect()
     }
 
     /// Every message of a channel, oldest first, Discord's notices and ephemeral ones included.
     pub fn messages_in(&self, channel: ChannelId) -> impl DoubleEndedIterator<Item = &Message> {
-        self.messages
-            .get(&channel)
-            .into_iter()
-            .flat_map(BTreeMap::values)
+        self.messages.get(&channel).into_iter().flat_map(BTreeMap::values)
     }
 
     /// What people and bots wrote in a channel for all to see, oldest first.
     #[must_use]
     pub fn posts_in(&self, channel: ChannelId) -> Vec<&Message> {
-        self.messages_in(channel)
-            .filter(|message| message.is_post() && !message.is_ephemeral())
-            .collect()
+        self.messages_in(channel).filter(|message| message.is_post() && !message.is_ephemeral()).collect()
     }
 
     /// A message by its ids.
@@ -519,17 +479,14 @@ impl Chat {
     /// A message by its own id.
     #[must_use]
     pub fn find_message(&self, message: MessageId) -> Option<&Message> {
-        self.messages
-            .values()
-            .find_map(|messages| messages.get(&message))
+        self.messages.values().find_map(|messages| messages.get(&message))
     }
 
     /// Every message in the guild whose text contains `needle`, oldest first within each channel.
     #[must_use]
     pub fn messages_with(&self, needle: &str) -> Vec<&Message> {
         let all = self.messages.values().flat_map(BTreeMap::values);
-        all.filter(|message| message.text().contains(needle))
-            .collect()
+        all.filter(|message| message.text().contains(needle)).collect()
     }
 
     /// What `user` may do in `channel`, by roles and overwrites; nothing if either is unknown.
@@ -544,11 +501,7 @@ impl Chat {
         let Some(channel) = self.channels.get(&channel) else {
             return format!("#{channel}");
         };
-        match channel
-            .parent
-            .filter(|_| channel.thread.is_some())
-            .and_then(|parent| self.channels.get(&parent))
-        {
+        match channel.parent.filter(|_| channel.thread.is_some()).and_then(|parent| self.channels.get(&parent)) {
             Some(parent) => format!("#{} › {}", parent.name, channel.name),
             None => format!("#{}", channel.name),
         }
@@ -557,8 +510,6 @@ impl Chat {
     /// How people see a user.
     #[must_use]
     pub fn user_label(&self, user: UserId) -> String {
-        self.members
-            .get(&user)
-            .map_or_else(|| user.to_string(), |member| member.display_name.clone())
+        self.members.get(&user).map_or_else(|| user.to_string(), |member| member.display_name.clone())
     }
 }

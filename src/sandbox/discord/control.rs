@@ -47,18 +47,9 @@ pub(super) fn router() -> Router<Model> {
         .route("/faults", post(add_fault).delete(clear_faults))
         .route("/gateway", post(trouble))
         .route("/world", post(alter))
-        .route(
-            "/requests",
-            get(|State(model): State<Model>| async move { Json(model.requests()) }),
-        )
-        .route(
-            "/violations",
-            get(|State(model): State<Model>| async move { Json(model.violations()) }),
-        )
-        .route(
-            "/counters",
-            get(|State(model): State<Model>| async move { Json(model.counters()) }),
-        )
+        .route("/requests", get(|State(model): State<Model>| async move { Json(model.requests()) }))
+        .route("/violations", get(|State(model): State<Model>| async move { Json(model.violations()) }))
+        .route("/counters", get(|State(model): State<Model>| async move { Json(model.counters()) }))
 }
 
 /// A request that cannot be done, with the reason.
@@ -85,38 +76,26 @@ async fn state(State(model): State<Model>, Query(viewer): Query<As>) -> Result<J
     model.read(|chat| {
         let viewer = viewer.r#as.map(|name| member(chat, &name)).transpose()?;
         let mut seen = chat.clone();
-        seen.channels
-            .retain(|&channel, _| sees(chat, viewer, channel));
-        seen.messages
-            .retain(|&channel, _| sees(chat, viewer, channel));
+        seen.channels.retain(|&channel, _| sees(chat, viewer, channel));
+        seen.messages.retain(|&channel, _| sees(chat, viewer, channel));
         for messages in seen.messages.values_mut() {
             messages.retain(|_, message| shown_to(message, viewer));
         }
-        seen.interactions
-            .retain(|_, interaction| viewer.is_none_or(|viewer| interaction.user == viewer));
-        serde_json::to_value(seen)
-            .map(Json)
-            .map_err(|error| Bad(error.to_string()))
+        seen.interactions.retain(|_, interaction| viewer.is_none_or(|viewer| interaction.user == viewer));
+        serde_json::to_value(seen).map(Json).map_err(|error| Bad(error.to_string()))
     })
 }
 
 fn member(chat: &Chat, name: &str) -> Result<UserId, Bad> {
-    chat.member_named(name)
-        .map(|member| member.id)
-        .ok_or_else(|| Bad(format!("no member {name:?}")))
+    chat.member_named(name).map(|member| member.id).ok_or_else(|| Bad(format!("no member {name:?}")))
 }
 
 fn sees(chat: &Chat, viewer: Option<UserId>, channel: ChannelId) -> bool {
-    viewer.is_none_or(|viewer| {
-        chat.permissions(viewer, channel)
-            .contains(Permissions::VIEW_CHANNEL)
-    })
+    viewer.is_none_or(|viewer| chat.permissions(viewer, channel).contains(Permissions::VIEW_CHANNEL))
 }
 
 fn shown_to(message: &Message, viewer: Option<UserId>) -> bool {
-    message
-        .ephemeral_for
-        .is_none_or(|only| viewer.is_none_or(|viewer| viewer == only))
+    message.ephemeral_for.is_none_or(|only| viewer.is_none_or(|viewer| viewer == only))
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,41 +108,31 @@ async fn changes(
     State(model): State<Model>,
     Query(from): Query<Since>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Bad> {
-    let viewer = from
-        .r#as
-        .map(|name| model.read(|chat| member(chat, &name)))
-        .transpose()?;
+    let viewer = from.r#as.map(|name| model.read(|chat| member(chat, &name))).transpose()?;
     let reader = model.changes_from(from.after.map_or(0, |after| after + 1));
-    let stream =
-        futures_util::stream::unfold((model, reader), move |(model, mut reader)| async move {
-            loop {
-                let change = reader.next().await?;
-                if !model.read(|chat| visible(chat, viewer, &change)) {
-                    continue;
-                }
-                let event = Event::default()
-                    .id(change.seq.to_string())
-                    .json_data(change.as_ref());
-                // Every change serialises; one that did not would be skipped rather than end the stream.
-                if let Ok(event) = event {
-                    return Some((Ok(event), (model, reader)));
-                }
+    let stream = futures_util::stream::unfold((model, reader), move |(model, mut reader)| async move {
+        loop {
+            let change = reader.next().await?;
+            if !model.read(|chat| visible(chat, viewer, &change)) {
+                continue;
             }
-        });
+            let event = Event::default().id(change.seq.to_string()).json_data(change.as_ref());
+            // Every change serialises; one that did not would be skipped rather than end the stream.
+            if let Ok(event) = event {
+                return Some((Ok(event), (model, reader)));
+            }
+        }
+    });
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
 }
 
 fn visible(chat: &Chat, viewer: Option<UserId>, change: &Change) -> bool {
     let message = match &change.what {
-        What::MessagePosted { message }
-        | What::MessageEdited { message }
-        | What::MessageDeleted { message } => message,
+        What::MessagePosted { message } | What::MessageEdited { message } | What::MessageDeleted { message } => message,
         // Whoever could see a channel hears of its end.
         What::ChannelDeleted { .. } => return true,
         _ => {
-            return change
-                .channel
-                .is_none_or(|channel| sees(chat, viewer, channel));
+            return change.channel.is_none_or(|channel| sees(chat, viewer, channel));
         }
     };
     shown_to(message, viewer) && sees(chat, viewer, message.channel)
@@ -189,31 +158,14 @@ async fn interaction(
     Query(wait): Query<Wait>,
 ) -> Result<Json<Answered>, Bad> {
     let wait = Duration::from_millis(wait.wait_millis).min(WAIT_MAX);
-    let pending = Pending {
-        model: model.clone(),
-        id,
-    };
+    let pending = Pending { model: model.clone(), id };
     // What came of it is read below, whether it came in time or not.
     let _ = tokio::time::timeout(wait, pending.message(wait)).await;
     model.read(|chat| {
-        let interaction = chat
-            .interactions
-            .get(&id)
-            .ok_or_else(|| Bad(format!("no interaction {id}")))?
-            .clone();
-        let message = interaction
-            .original
-            .and_then(|message| chat.find_message(message))
-            .cloned();
-        let followups = interaction
-            .followups
-            .iter()
-            .filter_map(|&message| chat.find_message(message).cloned());
-        Ok(Json(Answered {
-            followups: followups.collect(),
-            message,
-            interaction,
-        }))
+        let interaction = chat.interactions.get(&id).ok_or_else(|| Bad(format!("no interaction {id}")))?.clone();
+        let message = interaction.original.and_then(|message| chat.find_message(message)).cloned();
+        let followups = interaction.followups.iter().filter_map(|&message| chat.find_message(message).cloned());
+        Ok(Json(Answered { followups: followups.collect(), message, interaction }))
     })
 }
 
@@ -230,85 +182,32 @@ struct ActAs {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "act", rename_all = "snake_case")]
 enum Act {
-    Slash {
-        channel: String,
-        text: String,
-    },
-    Autocomplete {
-        channel: String,
-        text: String,
-    },
-    MessageCommand {
-        message: MessageId,
-        name: String,
-    },
-    Click {
-        message: MessageId,
-        custom_id: String,
-    },
-    Select {
-        message: MessageId,
-        custom_id: String,
-        values: Vec<String>,
-    },
-    SubmitModal {
-        interaction: InteractionId,
-        fields: serde_json::Map<String, Value>,
-    },
-    React {
-        message: MessageId,
-        emoji: String,
-    },
-    Unreact {
-        message: MessageId,
-        emoji: String,
-    },
-    RemoveReaction {
-        message: MessageId,
-        of: String,
-        emoji: String,
-    },
-    Send {
-        channel: String,
-        text: String,
-    },
-    DeleteMessage {
-        message: MessageId,
-    },
-    ArchiveThread {
-        channel: String,
-        archived: bool,
-        locked: bool,
-    },
+    Slash { channel: String, text: String },
+    Autocomplete { channel: String, text: String },
+    MessageCommand { message: MessageId, name: String },
+    Click { message: MessageId, custom_id: String },
+    Select { message: MessageId, custom_id: String, values: Vec<String> },
+    SubmitModal { interaction: InteractionId, fields: serde_json::Map<String, Value> },
+    React { message: MessageId, emoji: String },
+    Unreact { message: MessageId, emoji: String },
+    RemoveReaction { message: MessageId, of: String, emoji: String },
+    Send { channel: String, text: String },
+    DeleteMessage { message: MessageId },
+    ArchiveThread { channel: String, archived: bool, locked: bool },
 }
 
-async fn act(
-    State(model): State<Model>,
-    Json(ActAs { r#as: user, act }): Json<ActAs>,
-) -> Result<Json<Value>, Bad> {
+async fn act(State(model): State<Model>, Json(ActAs { r#as: user, act }): Json<ActAs>) -> Result<Json<Value>, Bad> {
     let pending = match act {
         Act::Slash { channel, text } => model.slash(&user, place(&model, &channel)?, &text)?,
-        Act::Autocomplete { channel, text } => {
-            model.autocomplete(&user, place(&model, &channel)?, &text)?
-        }
+        Act::Autocomplete { channel, text } => model.autocomplete(&user, place(&model, &channel)?, &text)?,
         Act::MessageCommand { message, name } => model.message_command(&user, message, &name)?,
         Act::Click { message, custom_id } => model.click(&user, message, &custom_id)?,
-        Act::Select {
-            message,
-            custom_id,
-            values,
-        } => {
+        Act::Select { message, custom_id, values } => {
             let values: Vec<_> = values.iter().map(String::as_str).collect();
             model.select(&user, message, &custom_id, &values)?
         }
-        Act::SubmitModal {
-            interaction,
-            fields,
-        } => {
-            let fields: Vec<_> = fields
-                .iter()
-                .map(|(name, text)| (name.as_str(), text.as_str().unwrap_or_default()))
-                .collect();
+        Act::SubmitModal { interaction, fields } => {
+            let fields: Vec<_> = fields.iter().map(|(name, text)| (name.as_str(), text.as_str().unwrap_or_default())).collect();
             model.submit_modal(&user, interaction, &fields)?
         }
         quiet => return act_quietly(&model, &user, quiet).map(Json),
@@ -321,19 +220,13 @@ fn act_quietly(model: &Model, user: &str, act: Act) -> Result<Value, Bad> {
     match act {
         Act::React { message, emoji } => model.react(user, message, &emoji)?,
         Act::Unreact { message, emoji } => model.unreact(user, message, &emoji)?,
-        Act::RemoveReaction { message, of, emoji } => {
-            model.remove_reaction(user, message, &of, &emoji)?
-        }
+        Act::RemoveReaction { message, of, emoji } => model.remove_reaction(user, message, &of, &emoji)?,
         Act::Send { channel, text } => {
             let message = model.send(user, place(model, &channel)?, &text)?;
             return Ok(json!({ "message": message }));
         }
         Act::DeleteMessage { message } => model.delete_message(user, message)?,
-        Act::ArchiveThread {
-            channel,
-            archived,
-            locked,
-        } => {
+        Act::ArchiveThread { channel, archived, locked } => {
             model.archive_thread(user, place(model, &channel)?, archived, locked)?;
         }
         Act::Slash { .. }
@@ -349,15 +242,9 @@ fn act_quietly(model: &Model, user: &str, act: Act) -> Result<Value, Bad> {
 /// A channel by id or by name, with or without `#`.
 fn place(model: &Model, text: &str) -> Result<ChannelId, Bad> {
     model.read(|chat| {
-        let by_id = text
-            .parse()
-            .ok()
-            .and_then(|id: ChannelId| chat.channels.get(&id));
-        let found: Option<&Channel> =
-            by_id.or_else(|| chat.channel_named(text.trim_start_matches('#')));
-        found
-            .map(|channel| channel.id)
-            .ok_or_else(|| Bad(format!("no channel {text:?}")))
+        let by_id = text.parse().ok().and_then(|id: ChannelId| chat.channels.get(&id));
+        let found: Option<&Channel> = by_id.or_else(|| chat.channel_named(text.trim_start_matches('#')));
+        found.map(|channel| channel.id).ok_or_else(|| Bad(format!("no channel {text:?}")))
     })
 }
 
@@ -374,25 +261,13 @@ async fn clear_faults(State(model): State<Model>) {
 #[serde(tag = "do", rename_all = "snake_case")]
 enum Trouble {
     Drop,
-    Close {
-        code: u16,
-    },
+    Close { code: u16 },
     AskToReconnect,
-    Invalidate {
-        resumable: bool,
-    },
-    RefuseResumes {
-        times: u32,
-    },
-    Deaf {
-        how: Deaf,
-    },
+    Invalidate { resumable: bool },
+    RefuseResumes { times: u32 },
+    Deaf { how: Deaf },
     Hear,
-    Spoil {
-        event: String,
-        fault: EventFault,
-        times: u32,
-    },
+    Spoil { event: String, fault: EventFault, times: u32 },
     RefuseConnections,
     AcceptConnections,
 }
@@ -406,11 +281,7 @@ async fn trouble(State(model): State<Model>, Json(trouble): Json<Trouble>) {
         Trouble::RefuseResumes { times } => model.refuse_resumes(times),
         Trouble::Deaf { how } => model.set_deaf(Some(how)),
         Trouble::Hear => model.set_deaf(None),
-        Trouble::Spoil {
-            event,
-            fault,
-            times,
-        } => model.spoil_events(&event, fault, times),
+        Trouble::Spoil { event, fault, times } => model.spoil_events(&event, fault, times),
         Trouble::RefuseConnections => model.refuse_connections(true),
         Trouble::AcceptConnections => model.refuse_connections(false),
     }

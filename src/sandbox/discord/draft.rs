@@ -75,11 +75,7 @@ impl Draft {
 
     /// Whether it has nothing to show.
     pub(super) fn is_empty(&self) -> bool {
-        self.content
-            .as_deref()
-            .unwrap_or_default()
-            .trim()
-            .is_empty()
+        self.content.as_deref().unwrap_or_default().trim().is_empty()
             && self.embeds.as_ref().is_none_or(Vec::is_empty)
             && self.components.as_ref().is_none_or(Vec::is_empty)
             && self.files.is_empty()
@@ -93,19 +89,11 @@ impl Draft {
             limits::embeds(embeds).map_err(|error| ApiError::invalid("embeds", chain(&error)))?;
         }
         if let Some(components) = &self.components {
-            limits::components(components, false)
-                .map_err(|error| ApiError::invalid("components", chain(&error)))?;
+            limits::components(components, false).map_err(|error| ApiError::invalid("components", chain(&error)))?;
             check_custom_ids(components)?;
         }
-        if let Some(nonce) = self
-            .nonce
-            .as_ref()
-            .filter(|nonce| nonce.chars().count() > NONCE_MAX)
-        {
-            return Err(ApiError::invalid(
-                "nonce",
-                format!("{nonce:?} is longer than {NONCE_MAX} characters"),
-            ));
+        if let Some(nonce) = self.nonce.as_ref().filter(|nonce| nonce.chars().count() > NONCE_MAX) {
+            return Err(ApiError::invalid("nonce", format!("{nonce:?} is longer than {NONCE_MAX} characters")));
         }
         if let Some(allowed) = &self.allowed_mentions {
             check_allowed(allowed)?;
@@ -115,22 +103,13 @@ impl Draft {
 
     fn check_files(&self) -> Result<(), ApiError> {
         if self.files.len() > FILES_MAX {
-            return Err(ApiError::new(
-                400,
-                30015,
-                "Maximum number of attachments in a message reached (10)",
-            ));
+            return Err(ApiError::new(400, 30015, "Maximum number of attachments in a message reached (10)"));
         }
-        if self
-            .files
-            .iter()
-            .any(|file| file.bytes.len() > FILE_BYTES_MAX)
-        {
+        if self.files.iter().any(|file| file.bytes.len() > FILE_BYTES_MAX) {
             return Err(ApiError::new(413, 40005, "Request entity too large"));
         }
         for file in &self.files {
-            limits::attachment_filename(&file.filename)
-                .map_err(|error| ApiError::invalid("files", error))?;
+            limits::attachment_filename(&file.filename).map_err(|error| ApiError::invalid("files", error))?;
         }
         Ok(())
     }
@@ -154,9 +133,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 pub(super) fn field<T: DeserializeOwned>(body: &Value, name: &str) -> Result<Option<T>, ApiError> {
     match body.get(name) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => T::deserialize(value)
-            .map(Some)
-            .map_err(|error| ApiError::invalid(name, error)),
+        Some(value) => T::deserialize(value).map(Some).map_err(|error| ApiError::invalid(name, error)),
     }
 }
 
@@ -168,19 +145,13 @@ fn embeds(body: &Value) -> Result<Option<Vec<Embed>>, ApiError> {
     for embed in embeds.iter_mut().filter_map(Value::as_object_mut) {
         embed.insert("type".to_owned(), json!("rich"));
         if let Some(Value::String(timestamp)) = embed.get_mut("timestamp") {
-            let parsed = chrono::DateTime::parse_from_rfc3339(timestamp).map_err(|error| {
-                ApiError::invalid("embeds", format!("timestamp {timestamp:?}: {error}"))
-            })?;
+            let parsed = chrono::DateTime::parse_from_rfc3339(timestamp)
+                .map_err(|error| ApiError::invalid("embeds", format!("timestamp {timestamp:?}: {error}")))?;
             *timestamp = super::wire::timestamp(parsed.to_utc());
         }
     }
-    let parse =
-        |embed| serde_json::from_value(embed).map_err(|error| ApiError::invalid("embeds", error));
-    embeds
-        .into_iter()
-        .map(parse)
-        .collect::<Result<_, _>>()
-        .map(Some)
+    let parse = |embed| serde_json::from_value(embed).map_err(|error| ApiError::invalid("embeds", error));
+    embeds.into_iter().map(parse).collect::<Result<_, _>>().map(Some)
 }
 
 fn nonce(body: &Value) -> Result<Option<String>, ApiError> {
@@ -215,9 +186,7 @@ fn kept(body: &Value) -> Result<Option<Vec<AttachmentId>>, ApiError> {
 fn described(body: &Value, mut files: Vec<File>) -> Vec<File> {
     let entries = body.get("attachments").and_then(Value::as_array);
     for entry in entries.into_iter().flatten() {
-        let number = entry
-            .get("id")
-            .and_then(|id| id.as_u64().or_else(|| id.as_str()?.parse().ok()));
+        let number = entry.get("id").and_then(|id| id.as_u64().or_else(|| id.as_str()?.parse().ok()));
         let description = entry.get("description").and_then(Value::as_str);
         if let Some(file) = files.iter_mut().find(|file| Some(file.number) == number) {
             file.description = description.map(ToOwned::to_owned);
@@ -243,10 +212,7 @@ fn check_custom_ids(components: &[Component]) -> Result<(), ApiError> {
             return Err(ApiError::invalid("components", "a custom_id is empty"));
         }
         if !seen.insert(custom_id) {
-            return Err(ApiError::invalid(
-                "components",
-                format!("component custom id {custom_id:?} is duplicated"),
-            ));
+            return Err(ApiError::invalid("components", format!("component custom id {custom_id:?} is duplicated")));
         }
     }
     Ok(())
@@ -258,16 +224,10 @@ fn check_allowed(allowed: &AllowedMentions) -> Result<(), ApiError> {
     let both = (allowed.parse.contains(&MentionType::Users) && !allowed.users.is_empty())
         || (allowed.parse.contains(&MentionType::Roles) && !allowed.roles.is_empty());
     if both {
-        return Err(ApiError::invalid(
-            "allowed_mentions",
-            "parse and an explicit list are mutually exclusive",
-        ));
+        return Err(ApiError::invalid("allowed_mentions", "parse and an explicit list are mutually exclusive"));
     }
     if allowed.users.len() > 100 || allowed.roles.len() > 100 {
-        return Err(ApiError::invalid(
-            "allowed_mentions",
-            "at most 100 users and 100 roles",
-        ));
+        return Err(ApiError::invalid("allowed_mentions", "at most 100 users and 100 roles"));
     }
     Ok(())
 }

@@ -17,21 +17,12 @@ pub(super) struct ApiError {
 
 impl ApiError {
     pub(super) fn new(status: u16, code: u32, message: &str) -> Self {
-        Self {
-            status,
-            code,
-            message: message.to_owned(),
-            detail: None,
-            retry_after: None,
-        }
+        Self { status, code, message: message.to_owned(), detail: None, retry_after: None }
     }
 
     /// 50035 with the path of the field and the reason.
     pub(super) fn invalid(field: &str, why: impl std::fmt::Display) -> Self {
-        Self {
-            detail: Some(format!("{field}: {why}")),
-            ..Self::new(400, 50035, "Invalid Form Body")
-        }
+        Self { detail: Some(format!("{field}: {why}")), ..Self::new(400, 50035, "Invalid Form Body") }
     }
 
     pub(super) fn unknown_channel() -> Self {
@@ -55,10 +46,7 @@ impl ApiError {
         if let Some(detail) = &self.detail {
             let (field, why) = detail.split_once(": ").unwrap_or(("", detail));
             let leaf = json!({ "_errors": [{ "code": "BASE_TYPE_BAD", "message": why }] });
-            let nested = field
-                .split('.')
-                .rev()
-                .fold(leaf, |inner, name| json!({ name: inner }));
+            let nested = field.split('.').rev().fold(leaf, |inner, name| json!({ name: inner }));
             body["errors"] = nested;
         }
         if let Some(seconds) = self.retry_after {

@@ -62,34 +62,19 @@ impl Fault {
     /// Hits the next request that matches `on`.
     #[must_use]
     pub fn once(on: &str, misbehaviour: Misbehaviour) -> Self {
-        Self {
-            on: on.to_owned(),
-            skip: 0,
-            times: Some(1),
-            misbehaviour,
-        }
+        Self { on: on.to_owned(), skip: 0, times: Some(1), misbehaviour }
     }
 
     /// Hits the next `times` requests that match `on`.
     #[must_use]
     pub fn times(on: &str, times: u32, misbehaviour: Misbehaviour) -> Self {
-        Self {
-            on: on.to_owned(),
-            skip: 0,
-            times: Some(times),
-            misbehaviour,
-        }
+        Self { on: on.to_owned(), skip: 0, times: Some(times), misbehaviour }
     }
 
     /// Hits every request that matches `on` until cleared.
     #[must_use]
     pub fn always(on: &str, misbehaviour: Misbehaviour) -> Self {
-        Self {
-            on: on.to_owned(),
-            skip: 0,
-            times: None,
-            misbehaviour,
-        }
+        Self { on: on.to_owned(), skip: 0, times: None, misbehaviour }
     }
 }
 
@@ -97,9 +82,7 @@ impl Misbehaviour {
     /// A slow answer.
     #[must_use]
     pub fn slow(by: Duration) -> Self {
-        Self::Slow {
-            by_millis: u64::try_from(by.as_millis()).unwrap_or(u64::MAX),
-        }
+        Self::Slow { by_millis: u64::try_from(by.as_millis()).unwrap_or(u64::MAX) }
     }
 }
 
@@ -114,10 +97,7 @@ pub(super) struct Faults {
 impl Faults {
     /// The fault for this request, if one hits it. The first that matches counts, and only it.
     pub(super) fn take(&mut self, method: &str, segments: &[String]) -> Option<Misbehaviour> {
-        let index = self
-            .list
-            .iter()
-            .position(|fault| matches(&fault.on, method, segments))?;
+        let index = self.list.iter().position(|fault| matches(&fault.on, method, segments))?;
         let fault = &mut self.list[index];
         if fault.skip > 0 {
             fault.skip -= 1;
@@ -156,10 +136,7 @@ mod tests {
     use super::*;
 
     fn segments(path: &str) -> Vec<String> {
-        path.split('/')
-            .filter(|part| !part.is_empty())
-            .map(ToOwned::to_owned)
-            .collect()
+        path.split('/').filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect()
     }
 
     #[test]
@@ -175,14 +152,9 @@ mod tests {
     #[test]
     fn a_fault_skips_then_hits_then_is_gone() {
         let mut faults = Faults::default();
-        faults.list.push(Fault {
-            skip: 1,
-            ..Fault::times("* /**", 2, Misbehaviour::Silent)
-        });
+        faults.list.push(Fault { skip: 1, ..Fault::times("* /**", 2, Misbehaviour::Silent) });
         let path = segments("/users/@me");
-        let hits: Vec<_> = (0..4)
-            .map(|_| faults.take("GET", &path).is_some())
-            .collect();
+        let hits: Vec<_> = (0..4).map(|_| faults.take("GET", &path).is_some()).collect();
         assert_eq!(hits, [false, true, true, false]);
     }
 }

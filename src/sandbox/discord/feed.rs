@@ -154,11 +154,7 @@ pub struct Changes {
 
 impl Changes {
     pub(super) fn new(model: Model, next: usize, revisions: watch::Receiver<u64>) -> Self {
-        Self {
-            model,
-            next,
-            revisions,
-        }
+        Self { model, next, revisions }
     }
 
     /// The next change, waiting for it if need be. Cancel-safe. `None` once the model has gone.
@@ -176,9 +172,7 @@ impl Changes {
     /// The next change if it has happened already.
     pub fn try_next(&mut self) -> Option<Arc<Change>> {
         let next = self.next;
-        let change = self
-            .model
-            .with(|state| state.feed.changes.get(next).cloned())?;
+        let change = self.model.with(|state| state.feed.changes.get(next).cloned())?;
         self.next += 1;
         Some(change)
     }

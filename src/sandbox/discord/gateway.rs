@@ -28,9 +28,7 @@ const SENDS_MAX: usize = 120;
 /// The window of [`SENDS_MAX`].
 const SENDS_WINDOW: TimeDelta = TimeDelta::seconds(60);
 /// Intents that must be switched on for the application.
-const PRIVILEGED: Intents = Intents::GUILD_MEMBERS
-    .union(Intents::GUILD_PRESENCES)
-    .union(Intents::MESSAGE_CONTENT);
+const PRIVILEGED: Intents = Intents::GUILD_MEMBERS.union(Intents::GUILD_PRESENCES).union(Intents::MESSAGE_CONTENT);
 
 pub(super) async fn upgrade(
     State(model): State<Model>,
@@ -64,19 +62,10 @@ async fn converse(model: Model, mut socket: WebSocket) {
     let (out, mut told) = mpsc::unbounded_channel();
     let (number, interval) = model.with(|state| {
         state.sessions.connections += 1;
-        (
-            state.sessions.connections,
-            state.settings.heartbeat_interval,
-        )
+        (state.sessions.connections, state.settings.heartbeat_interval)
     });
     let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-    let mut conversation = Conversation {
-        model: model.clone(),
-        number,
-        out,
-        open: false,
-        sent: VecDeque::new(),
-    };
+    let mut conversation = Conversation { model: model.clone(), number, out, open: false, sent: VecDeque::new() };
     conversation.say(json!({ "op": 10, "d": { "heartbeat_interval": interval, "_trace": [] } }));
     let clean = loop {
         tokio::select! {
@@ -99,13 +88,7 @@ async fn converse(model: Model, mut socket: WebSocket) {
     model.with(|state| {
         state.sessions.disconnected(number, clean);
         if open {
-            state.record(
-                None,
-                None,
-                What::Gateway {
-                    state: "disconnected".to_owned(),
-                },
-            );
+            state.record(None, None, What::Gateway { state: "disconnected".to_owned() });
         }
     });
 }
@@ -113,18 +96,10 @@ async fn converse(model: Model, mut socket: WebSocket) {
 /// Whether the connection goes on.
 async fn obey(socket: &mut WebSocket, told: Out) -> bool {
     match told {
-        Out::Text(text) => socket
-            .send(Message::Text(text.as_ref().into()))
-            .await
-            .is_ok(),
+        Out::Text(text) => socket.send(Message::Text(text.as_ref().into())).await.is_ok(),
         Out::Close(code, reason) => {
             // The peer may have gone first.
-            let _ = socket
-                .send(Message::Close(Some(CloseFrame {
-                    code,
-                    reason: reason.into(),
-                })))
-                .await;
+            let _ = socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
             false
         }
         Out::Drop => false,
@@ -138,11 +113,7 @@ impl Conversation {
     }
 
     fn close(&self, code: u16, reason: &'static str) {
-        self.model.with(|state| {
-            state
-                .log
-                .violation(clock::wall_now(), "gateway", format!("{code} {reason}"))
-        });
+        self.model.with(|state| state.log.violation(clock::wall_now(), "gateway", format!("{code} {reason}")));
         let _ = self.out.send(Out::Close(code, reason));
     }
 
@@ -152,11 +123,7 @@ impl Conversation {
         }
         let now = clock::wall_now();
         self.sent.push_back(now);
-        while self
-            .sent
-            .front()
-            .is_some_and(|&at| at + SENDS_WINDOW <= now)
-        {
+        while self.sent.front().is_some_and(|&at| at + SENDS_WINDOW <= now) {
             self.sent.pop_front();
         }
         if self.sent.len() > SENDS_MAX {
@@ -197,15 +164,12 @@ impl Conversation {
             return self.close(4013, "Invalid intent(s)");
         };
         let intents = Intents::from_bits_truncate(intents);
-        let allowed = self
-            .model
-            .with(|state| Intents::from_bits_truncate(state.settings.privileged_intents));
+        let allowed = self.model.with(|state| Intents::from_bits_truncate(state.settings.privileged_intents));
         if !allowed.contains(intents & PRIVILEGED) {
             return self.close(4014, "Disallowed intent(s)");
         }
         let (number, out) = (self.number, self.out.clone());
-        self.model
-            .with(|state| open_session(state, intents, number, out));
+        self.model.with(|state| open_session(state, intents, number, out));
         self.open = true;
     }
 
@@ -219,17 +183,9 @@ impl Conversation {
         let resumed = self.model.with(|state| {
             let resumed = state.sessions.resume(session, seq, number, out);
             if resumed {
-                state
-                    .sessions
-                    .send_to(session, "RESUMED", &json!({ "_trace": [] }));
+                state.sessions.send_to(session, "RESUMED", &json!({ "_trace": [] }));
                 state.log.counters.resumed = state.sessions.resumed;
-                state.record(
-                    None,
-                    Some(state.chat.bot),
-                    What::Gateway {
-                        state: "resumed".to_owned(),
-                    },
-                );
+                state.record(None, Some(state.chat.bot), What::Gateway { state: "resumed".to_owned() });
             }
             resumed
         });
@@ -243,10 +199,7 @@ impl Conversation {
     /// some by id does not, which is what makes it a probe.
     fn request_members(&self, data: &Value) {
         let ids: Vec<UserId> = match &data["user_ids"] {
-            Value::Array(ids) => ids
-                .iter()
-                .filter_map(|id| serde_json::from_value(id.clone()).ok())
-                .collect(),
+            Value::Array(ids) => ids.iter().filter_map(|id| serde_json::from_value(id.clone()).ok()).collect(),
             id => serde_json::from_value(id.clone()).into_iter().collect(),
         };
         let number = self.number;
@@ -289,11 +242,5 @@ fn open_session(state: &mut Guild, intents: Intents, number: u64, out: Unbounded
         state.sessions.send_to(&id, "GUILD_CREATE", &guild);
     }
     state.log.counters.identified = state.sessions.identified;
-    state.record(
-        None,
-        Some(state.chat.bot),
-        What::Gateway {
-            state: "identified".to_owned(),
-        },
-    );
+    state.record(None, Some(state.chat.bot), What::Gateway { state: "identified".to_owned() });
 }

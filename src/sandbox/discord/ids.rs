@@ -42,9 +42,7 @@ pub(super) struct Snowflakes {
 impl Snowflakes {
     /// A generator whose first ids belong to the world itself.
     pub(super) fn new() -> Self {
-        Self {
-            last: at_millis(WORLD_MADE_MILLIS),
-        }
+        Self { last: at_millis(WORLD_MADE_MILLIS) }
     }
 
     /// The next id of the world's own things, the same in every run.
@@ -78,9 +76,6 @@ mod tests {
         let first: MessageId = snowflakes.next(now);
         let second: MessageId = snowflakes.next(now - TimeDelta::hours(1));
         assert!(world.get() < first.get() && first.get() < second.get());
-        assert_eq!(
-            (first.get() >> 22) as i64 + EPOCH_MILLIS,
-            now.timestamp_millis()
-        );
+        assert_eq!((first.get() >> 22) as i64 + EPOCH_MILLIS, now.timestamp_millis());
     }
 }

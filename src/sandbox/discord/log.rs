@@ -76,10 +76,6 @@ impl Log {
     }
 
     pub(super) fn violation(&mut self, wall_at: Timestamp, place: &str, what: String) {
-        self.violations.push(Violation {
-            wall_at,
-            place: place.to_owned(),
-            what,
-        });
+        self.violations.push(Violation { wall_at, place: place.to_owned(), what });
     }
 }

@@ -75,10 +75,7 @@ struct Shared {
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Model")
-            .field("base_url", &self.shared.base_url)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Model").field("base_url", &self.shared.base_url).finish_non_exhaustive()
     }
 }
 
@@ -96,32 +93,16 @@ impl Model {
         let listener = TcpListener::bind(listen).await?;
         let base_url = format!("http://{}", listener.local_addr()?);
         let state = State::new(&world, clock, base_url.clone());
-        let shared = Shared {
-            state: Mutex::new(state),
-            revisions: watch::Sender::new(0),
-            base_url,
-            server: Mutex::new(None),
-        };
-        let model = Self {
-            shared: Arc::new(shared),
-        };
+        let shared = Shared { state: Mutex::new(state), revisions: watch::Sender::new(0), base_url, server: Mutex::new(None) };
+        let model = Self { shared: Arc::new(shared) };
         let server = tokio::spawn(serve::run(model.clone(), listener)).abort_handle();
-        *model
-            .shared
-            .server
-            .lock()
-            .expect("nobody panics while holding the server's handle") = Some(server);
+        *model.shared.server.lock().expect("nobody panics while holding the server's handle") = Some(server);
         Ok(model)
     }
 
     /// Stops listening and drops every gateway connection. What stood in the chat can still be read.
     pub fn stop(&self) {
-        let server = self
-            .shared
-            .server
-            .lock()
-            .expect("nobody panics while holding the server's handle")
-            .take();
+        let server = self.shared.server.lock().expect("nobody panics while holding the server's handle").take();
         if let Some(server) = server {
             server.abort();
         }
@@ -170,8 +151,7 @@ impl Model {
     /// If the guild has none: the caller's world is not what it thinks.
     #[must_use]
     pub fn role(&self, name: &str) -> RoleId {
-        self.read(|chat| chat.role_named(name).map(|role| role.id))
-            .unwrap_or_else(|| panic!("no role {name:?}"))
+        self.read(|chat| chat.role_named(name).map(|role| role.id)).unwrap_or_else(|| panic!("no role {name:?}"))
     }
 
     /// The id of the newest channel or thread called `name`.
@@ -203,11 +183,7 @@ impl Model {
     ///
     /// # Errors
     /// [`TimedOut`] after `timeout` of wall time.
-    pub async fn wait_for<T>(
-        &self,
-        timeout: Duration,
-        mut look: impl FnMut(&Chat) -> Option<T>,
-    ) -> Result<T, TimedOut> {
+    pub async fn wait_for<T>(&self, timeout: Duration, mut look: impl FnMut(&Chat) -> Option<T>) -> Result<T, TimedOut> {
         self.wait(timeout, |state| look(&state.chat)).await
     }
 
@@ -228,17 +204,10 @@ impl Model {
     /// # Errors
     /// [`TimedOut`] after `timeout` of wall time.
     pub async fn wait_for_gateway(&self, timeout: Duration) -> Result<(), TimedOut> {
-        self.wait(timeout, |state| {
-            (state.sessions.connected() > 0).then_some(())
-        })
-        .await
+        self.wait(timeout, |state| (state.sessions.connected() > 0).then_some(())).await
     }
 
-    async fn wait<T>(
-        &self,
-        timeout: Duration,
-        mut look: impl FnMut(&mut State) -> Option<T>,
-    ) -> Result<T, TimedOut> {
+    async fn wait<T>(&self, timeout: Duration, mut look: impl FnMut(&mut State) -> Option<T>) -> Result<T, TimedOut> {
         let mut revisions = self.shared.revisions.subscribe();
         let found = async {
             loop {
@@ -252,9 +221,7 @@ impl Model {
                 }
             }
         };
-        tokio::time::timeout(timeout, found)
-            .await
-            .map_err(|_| TimedOut(timeout))
+        tokio::time::timeout(timeout, found).await.map_err(|_| TimedOut(timeout))
     }
 
     /// A reader of all changes from now on.
@@ -325,11 +292,7 @@ impl Model {
 
     /// Closes every gateway connection with `code`.
     pub fn close_gateway(&self, code: u16) {
-        self.with(|state| {
-            state
-                .sessions
-                .tell_all(&Out::Close(code, "a fault that was asked for"))
-        });
+        self.with(|state| state.sessions.tell_all(&Out::Close(code, "a fault that was asked for")));
     }
 
     /// Asks every connection to reconnect (op 7).
@@ -371,21 +334,13 @@ impl Model {
 
     /// Deletes a channel or thread, as its owner would. `false` if there is none.
     pub fn delete_channel(&self, channel: ChannelId) -> bool {
-        self.with(|state| {
-            state
-                .remove_channel(channel, Some(state.chat.owner))
-                .is_some()
-        })
+        self.with(|state| state.remove_channel(channel, Some(state.chat.owner)).is_some())
     }
 
     /// Gives a member exactly these roles, by name; unknown names are left out.
     pub fn set_roles(&self, user: &str, roles: &[&str]) {
         self.with(|state| {
-            let roles: BTreeSet<_> = roles
-                .iter()
-                .filter_map(|name| state.chat.role_named(name))
-                .map(|role| role.id)
-                .collect();
+            let roles: BTreeSet<_> = roles.iter().filter_map(|name| state.chat.role_named(name)).map(|role| role.id).collect();
             if let Some(user) = state.chat.member_named(user).map(|member| member.id) {
                 state.set_roles(user, roles);
             }
@@ -416,13 +371,7 @@ impl Model {
         self.with(|state| {
             let everyone = state.chat.guild.cast();
             let wanted = |role: &&Role| role.managed || (everyone_too && role.id == everyone);
-            let roles: Vec<_> = state
-                .chat
-                .roles
-                .values()
-                .filter(wanted)
-                .map(|r| (r.id, change(r.permissions)))
-                .collect();
+            let roles: Vec<_> = state.chat.roles.values().filter(wanted).map(|r| (r.id, change(r.permissions))).collect();
             for (role, permissions) in roles {
                 state.set_role_permissions(role, permissions);
             }
@@ -433,11 +382,7 @@ impl Model {
     /// A closure of a test that panicked in here has changed nothing by halves: it only looked.
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let _entered = Entered::new(&self.shared);
-        let mut state = self
-            .shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         let before = state.revision;
         let connected = state.sessions.connected();
         let result = work(&mut state);
@@ -465,10 +410,7 @@ impl Entered {
     fn new(shared: &Arc<Shared>) -> Self {
         let this = Arc::as_ptr(shared) as usize;
         let outer = HELD.replace(this);
-        assert_ne!(
-            outer, this,
-            "the model was asked again from within a look at it: use what the closure is given"
-        );
+        assert_ne!(outer, this, "the model was asked again from within a look at it: use what the closure is given");
         Self { outer }
     }
 }

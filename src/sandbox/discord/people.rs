@@ -36,10 +36,7 @@ impl Refused {
 
     pub(super) fn unknown(what: &str, name: &str, known: impl Iterator<Item = String>) -> Self {
         let known: Vec<_> = known.collect();
-        Self(format!(
-            "unknown {what} {name:?}; there are: {}",
-            known.join(", ")
-        ))
+        Self(format!("unknown {what} {name:?}; there are: {}", known.join(", ")))
     }
 }
 
@@ -62,22 +59,11 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::slash`], or when that option does not complete itself.
-    pub fn autocomplete(
-        &self,
-        user: &str,
-        channel: ChannelId,
-        text: &str,
-    ) -> Result<Pending, Refused> {
+    pub fn autocomplete(&self, user: &str, channel: ChannelId, text: &str) -> Result<Pending, Refused> {
         self.command(user, channel, text, true)
     }
 
-    fn command(
-        &self,
-        user: &str,
-        channel: ChannelId,
-        text: &str,
-        completing: bool,
-    ) -> Result<Pending, Refused> {
+    fn command(&self, user: &str, channel: ChannelId, text: &str, completing: bool) -> Result<Pending, Refused> {
         self.interact(|state| {
             let user = may(state, user, channel, Permissions::USE_SLASH_COMMANDS)?;
             let filled = slash::fill(&state.chat, text, completing)?;
@@ -99,47 +85,21 @@ impl Model {
     ///
     /// # Errors
     /// When there is no such command or message for this person.
-    pub fn message_command(
-        &self,
-        user: &str,
-        message: MessageId,
-        name: &str,
-    ) -> Result<Pending, Refused> {
+    pub fn message_command(&self, user: &str, message: MessageId, name: &str) -> Result<Pending, Refused> {
         self.interact(|state| {
             let (user, target) = see(state, user, message)?;
-            let commands = || {
-                state
-                    .chat
-                    .commands
-                    .iter()
-                    .filter(|command| command.kind == CommandType::Message)
-            };
+            let commands = || state.chat.commands.iter().filter(|command| command.kind == CommandType::Message);
             let names = commands().map(|command| command.name.clone());
             let command = commands().find(|command| command.name == name);
-            let command =
-                command.ok_or_else(|| Refused::unknown("message command", name, names))?;
+            let command = command.ok_or_else(|| Refused::unknown("message command", name, names))?;
             // The target comes whole even to a bot without the message-content intent.
-            let whole = wire::message(
-                &state.chat,
-                &target,
-                View {
-                    gateway: false,
-                    content: true,
-                },
-            );
+            let whole = wire::message(&state.chat, &target, View { gateway: false, content: true });
             let data = json!({
                 "id": command.id, "name": command.name, "type": 3, "guild_id": state.chat.guild,
                 "target_id": message, "resolved": { "messages": { message.to_string(): whole } },
             });
             let said = format!("{name} (on a message)");
-            Ok(Asked {
-                kind: InteractionKind::Command,
-                user,
-                channel: target.channel,
-                source: None,
-                said,
-                data,
-            })
+            Ok(Asked { kind: InteractionKind::Command, user, channel: target.channel, source: None, said, data })
         })
     }
 
@@ -147,12 +107,7 @@ impl Model {
     ///
     /// # Errors
     /// When this person sees no such button, or it is disabled.
-    pub fn click(
-        &self,
-        user: &str,
-        message: MessageId,
-        custom_id: &str,
-    ) -> Result<Pending, Refused> {
+    pub fn click(&self, user: &str, message: MessageId, custom_id: &str) -> Result<Pending, Refused> {
         self.interact(|state| {
             let (user, target) = see(state, user, message)?;
             let button = match target.component(custom_id) {
@@ -163,14 +118,9 @@ impl Model {
                 }
             };
             if button.disabled {
-                return Err(Refused::new(format!(
-                    "the button {custom_id:?} is disabled"
-                )));
+                return Err(Refused::new(format!("the button {custom_id:?} is disabled")));
             }
-            let said = format!(
-                "[{}]",
-                button.label.clone().unwrap_or_else(|| custom_id.to_owned())
-            );
+            let said = format!("[{}]", button.label.clone().unwrap_or_else(|| custom_id.to_owned()));
             let data = json!({ "custom_id": custom_id, "component_type": 2 });
             Ok(on_message(user, &target, said, data))
         })
@@ -180,13 +130,7 @@ impl Model {
     ///
     /// # Errors
     /// When this person sees no such select, or it does not offer these values.
-    pub fn select(
-        &self,
-        user: &str,
-        message: MessageId,
-        custom_id: &str,
-        values: &[&str],
-    ) -> Result<Pending, Refused> {
+    pub fn select(&self, user: &str, message: MessageId, custom_id: &str, values: &[&str]) -> Result<Pending, Refused> {
         self.interact(|state| {
             let (user, target) = see(state, user, message)?;
             let select = match target.component(custom_id) {
@@ -224,12 +168,7 @@ impl Model {
     ///
     /// # Errors
     /// When no modal is open there, a field is unknown, or a text is missing, too short or too long.
-    pub fn submit_modal(
-        &self,
-        user: &str,
-        opened: InteractionId,
-        fields: &[(&str, &str)],
-    ) -> Result<Pending, Refused> {
+    pub fn submit_modal(&self, user: &str, opened: InteractionId, fields: &[(&str, &str)]) -> Result<Pending, Refused> {
         self.interact(|state| {
             let found = state.chat.interactions.get(&opened);
             let Some((interaction, modal)) = found.and_then(|interaction| match &interaction.response {
@@ -269,17 +208,8 @@ impl Model {
         self.with(|state| {
             let (user, target) = see(state, user, message)?;
             let first = target.reacted(emoji).is_empty();
-            let wanted = if first {
-                Permissions::ADD_REACTIONS
-            } else {
-                Permissions::empty()
-            };
-            allowed(
-                state,
-                user,
-                target.channel,
-                wanted | Permissions::READ_MESSAGE_HISTORY,
-            )?;
+            let wanted = if first { Permissions::ADD_REACTIONS } else { Permissions::empty() };
+            allowed(state, user, target.channel, wanted | Permissions::READ_MESSAGE_HISTORY)?;
             Ok(state.react(target.channel, message, user, emoji)?)
         })
     }
@@ -299,13 +229,7 @@ impl Model {
     ///
     /// # Errors
     /// When the moderator lacks `MANAGE_MESSAGES`, or there is no such reaction.
-    pub fn remove_reaction(
-        &self,
-        by: &str,
-        message: MessageId,
-        of: &str,
-        emoji: &str,
-    ) -> Result<(), Refused> {
+    pub fn remove_reaction(&self, by: &str, message: MessageId, of: &str, emoji: &str) -> Result<(), Refused> {
         self.with(|state| {
             let (by, target) = see(state, by, message)?;
             let of = member(state, of)?;
@@ -320,23 +244,11 @@ impl Model {
     /// When the person may not write there.
     pub fn send(&self, user: &str, channel: ChannelId, text: &str) -> Result<MessageId, Refused> {
         self.with(|state| {
-            let thread = state
-                .chat
-                .channels
-                .get(&channel)
-                .is_some_and(|channel| channel.thread.is_some());
-            let wanted = if thread {
-                Permissions::SEND_MESSAGES_IN_THREADS
-            } else {
-                Permissions::SEND_MESSAGES
-            };
+            let thread = state.chat.channels.get(&channel).is_some_and(|channel| channel.thread.is_some());
+            let wanted = if thread { Permissions::SEND_MESSAGES_IN_THREADS } else { Permissions::SEND_MESSAGES };
             let user = may(state, user, channel, wanted)?;
             state.settle_thread(channel);
-            let locked = state
-                .chat
-                .channels
-                .get(&channel)
-                .and_then(|channel| channel.thread.as_ref());
+            let locked = state.chat.channels.get(&channel).and_then(|channel| channel.thread.as_ref());
             if locked.is_some_and(|thread| thread.locked) {
                 allowed(state, user, channel, Permissions::MANAGE_THREADS)?;
             }
@@ -362,13 +274,7 @@ impl Model {
     ///
     /// # Errors
     /// When the person may not, or it is no thread.
-    pub fn archive_thread(
-        &self,
-        user: &str,
-        thread: ChannelId,
-        archived: bool,
-        locked: bool,
-    ) -> Result<(), Refused> {
+    pub fn archive_thread(&self, user: &str, thread: ChannelId, archived: bool, locked: bool) -> Result<(), Refused> {
         self.with(|state| {
             let user = may(state, user, thread, Permissions::MANAGE_THREADS)?;
             state.change_channel(thread, Some(user), |channel, now| {
@@ -382,10 +288,7 @@ impl Model {
     }
 
     /// Asks the bot, and lets the 3 s run.
-    fn interact(
-        &self,
-        ask: impl FnOnce(&mut State) -> Result<Asked, Refused>,
-    ) -> Result<Pending, Refused> {
+    fn interact(&self, ask: impl FnOnce(&mut State) -> Result<Asked, Refused>) -> Result<Pending, Refused> {
         let (id, limit) = self.with(|state| {
             let asked = ask(state)?;
             Ok::<_, Refused>((deliver(state, asked), state.settings.answer_within))
@@ -396,10 +299,7 @@ impl Model {
             tokio::time::sleep(limit + Duration::from_millis(50)).await;
             model.with(|state| expire(state, id));
         });
-        Ok(Pending {
-            model: self.clone(),
-            id,
-        })
+        Ok(Pending { model: self.clone(), id })
     }
 }
 
@@ -415,58 +315,29 @@ struct Asked {
 
 fn on_message(user: UserId, target: &Message, said: String, data: Value) -> Asked {
     let (channel, source) = (target.channel, Some(target.id));
-    Asked {
-        kind: InteractionKind::Component,
-        user,
-        channel,
-        source,
-        said,
-        data,
-    }
+    Asked { kind: InteractionKind::Component, user, channel, source, said, data }
 }
 
 fn member(state: &State, user: &str) -> Result<UserId, Refused> {
-    let known = || {
-        state
-            .chat
-            .members
-            .values()
-            .map(|member| member.name.clone())
-    };
+    let known = || state.chat.members.values().map(|member| member.name.clone());
     let found = state.chat.member_named(user).map(|member| member.id);
     found.ok_or_else(|| Refused::unknown("member", user, known()))
 }
 
-fn may(
-    state: &State,
-    user: &str,
-    channel: ChannelId,
-    wanted: Permissions,
-) -> Result<UserId, Refused> {
+fn may(state: &State, user: &str, channel: ChannelId, wanted: Permissions) -> Result<UserId, Refused> {
     let user = member(state, user)?;
     allowed(state, user, channel, wanted)?;
     Ok(user)
 }
 
-fn allowed(
-    state: &State,
-    user: UserId,
-    channel: ChannelId,
-    wanted: Permissions,
-) -> Result<(), Refused> {
+fn allowed(state: &State, user: UserId, channel: ChannelId, wanted: Permissions) -> Result<(), Refused> {
     let held = permissions::in_channel(&state.chat, user, channel);
-    let (who, place) = (
-        state.chat.user_label(user),
-        state.chat.channel_label(channel),
-    );
+    let (who, place) = (state.chat.user_label(user), state.chat.channel_label(channel));
     if !held.contains(Permissions::VIEW_CHANNEL) {
         return Err(Refused(format!("{who} cannot see {place}")));
     }
     if !held.contains(wanted) {
-        return Err(Refused(format!(
-            "{who} lacks {:?} in {place}",
-            wanted - held
-        )));
+        return Err(Refused(format!("{who} lacks {:?} in {place}", wanted - held)));
     }
     Ok(())
 }
@@ -474,10 +345,7 @@ fn allowed(
 /// The message, if this person can see it.
 fn see(state: &State, user: &str, message: MessageId) -> Result<(UserId, Message), Refused> {
     let user = member(state, user)?;
-    let found = state
-        .chat
-        .find_message(message)
-        .ok_or_else(|| Refused::new("there is no such message"))?;
+    let found = state.chat.find_message(message).ok_or_else(|| Refused::new("there is no such message"))?;
     if found.ephemeral_for.is_some_and(|only| only != user) {
         return Err(Refused::new("only somebody else can see that message"));
     }
@@ -486,27 +354,15 @@ fn see(state: &State, user: &str, message: MessageId) -> Result<(UserId, Message
 }
 
 fn typed(input: &TextInput, fields: &[(&str, &str)]) -> Result<String, Refused> {
-    let given = fields
-        .iter()
-        .find(|(name, _)| *name == input.custom_id)
-        .map(|(_, text)| (*text).to_owned());
+    let given = fields.iter().find(|(name, _)| *name == input.custom_id).map(|(_, text)| (*text).to_owned());
     let value = given.or_else(|| input.value.clone()).unwrap_or_default();
     let length = value.chars().count();
     if length == 0 && input.required != Some(false) {
-        return Err(Refused::new(format!(
-            "field {} is required",
-            input.custom_id
-        )));
+        return Err(Refused::new(format!("field {} is required", input.custom_id)));
     }
-    let (min, max) = (
-        input.min_length.unwrap_or(0),
-        input.max_length.unwrap_or(4000),
-    );
+    let (min, max) = (input.min_length.unwrap_or(0), input.max_length.unwrap_or(4000));
     if length > 0 && !(usize::from(min)..=usize::from(max)).contains(&length) {
-        return Err(Refused::new(format!(
-            "field {} must have {min} to {max} characters",
-            input.custom_id
-        )));
+        return Err(Refused::new(format!("field {} must have {min} to {max} characters", input.custom_id)));
     }
     Ok(value)
 }
@@ -517,11 +373,7 @@ fn deliver(state: &mut State, asked: Asked) -> InteractionId {
     let id: InteractionId = state.ids.next(now);
     let interaction = Interaction {
         id,
-        token: format!(
-            "interaction-{:016x}{:016x}",
-            RandomIds.next(),
-            RandomIds.next()
-        ),
+        token: format!("interaction-{:016x}{:016x}", RandomIds.next(), RandomIds.next()),
         kind: asked.kind,
         user: asked.user,
         channel: asked.channel,
@@ -537,17 +389,9 @@ fn deliver(state: &mut State, asked: Asked) -> InteractionId {
     let event = event(state, &interaction, asked.data);
     state.chat.interactions.insert(id, interaction.clone());
     let (channel, user) = (interaction.channel, interaction.user);
-    state.record(
-        Some(channel),
-        Some(user),
-        What::InteractionCreated {
-            interaction: Box::new(interaction),
-        },
-    );
+    state.record(Some(channel), Some(user), What::InteractionCreated { interaction: Box::new(interaction) });
     // It needs no intent, and comes even from a channel that the bot cannot see.
-    state
-        .sessions
-        .dispatch("INTERACTION_CREATE", Intents::empty(), |_| event.clone());
+    state.sessions.dispatch("INTERACTION_CREATE", Intents::empty(), |_| event.clone());
     id
 }
 
@@ -572,24 +416,11 @@ fn event(state: &State, interaction: &Interaction, data: Value) -> Value {
         "guild": { "id": chat.guild, "locale": "en-GB", "features": [] }, "data": data,
     });
     if channel.is_some_and(|channel| channel.kind != ChannelType::GuildCategory) {
-        event["channel"]["permissions"] = json!(permissions::in_channel(
-            chat,
-            interaction.user,
-            interaction.channel
-        ));
+        event["channel"]["permissions"] = json!(permissions::in_channel(chat, interaction.user, interaction.channel));
     }
-    let source = interaction
-        .source
-        .and_then(|source| chat.message(interaction.channel, source));
+    let source = interaction.source.and_then(|source| chat.message(interaction.channel, source));
     if let Some(source) = source {
-        event["message"] = wire::message(
-            chat,
-            source,
-            View {
-                gateway: false,
-                content: true,
-            },
-        );
+        event["message"] = wire::message(chat, source, View { gateway: false, content: true });
     }
     event
 }
@@ -605,10 +436,6 @@ fn expire(state: &mut State, id: InteractionId) {
     let (channel, bot) = (interaction.channel, state.chat.bot);
     let after_millis = (clock::wall_now() - interaction.wall_at).num_milliseconds();
     state.log.counters.not_answered += 1;
-    let what = What::InteractionAnswered {
-        interaction: id,
-        response: Response::NotAnswered,
-        after_millis,
-    };
+    let what = What::InteractionAnswered { interaction: id, response: Response::NotAnswered, after_millis };
     state.record(Some(channel), Some(bot), what);
 }

@@ -17,15 +17,9 @@ pub(super) fn in_guild(chat: &Chat, user: UserId) -> Permissions {
         return Permissions::all();
     }
     let everyone = chat.guild.cast();
-    let roles = std::iter::once(&everyone)
-        .chain(&member.roles)
-        .filter_map(|id| chat.roles.get(id));
+    let roles = std::iter::once(&everyone).chain(&member.roles).filter_map(|id| chat.roles.get(id));
     let sum = roles.fold(Permissions::empty(), |sum, role| sum | role.permissions);
-    if sum.contains(Permissions::ADMINISTRATOR) {
-        Permissions::all()
-    } else {
-        sum
-    }
+    if sum.contains(Permissions::ADMINISTRATOR) { Permissions::all() } else { sum }
 }
 
 /// What `user` may do in `channel`. A thread takes its parent's overwrites; a private one is seen
@@ -38,17 +32,12 @@ pub(super) fn in_channel(chat: &Chat, user: UserId, channel: ChannelId) -> Permi
     if base == Permissions::all() {
         return base;
     }
-    let holder = match (
-        &channel.thread,
-        channel.parent.and_then(|parent| chat.channels.get(&parent)),
-    ) {
+    let holder = match (&channel.thread, channel.parent.and_then(|parent| chat.channels.get(&parent))) {
         (Some(_), Some(parent)) => parent,
         _ => channel,
     };
     let permissions = with_overwrites(chat, user, holder, base);
-    if !permissions.contains(Permissions::VIEW_CHANNEL)
-        || !may_see_thread(channel, user, permissions)
-    {
+    if !permissions.contains(Permissions::VIEW_CHANNEL) || !may_see_thread(channel, user, permissions) {
         return Permissions::empty();
     }
     permissions
@@ -68,28 +57,18 @@ fn with_overwrites(chat: &Chat, user: UserId, channel: &Channel, base: Permissio
         return Permissions::empty();
     };
     let mut permissions = base;
-    let of = |kind: PermissionOverwriteType| {
-        channel
-            .overwrites
-            .iter()
-            .filter(move |overwrite| overwrite.kind == kind)
-    };
-    for overwrite in
-        of(PermissionOverwriteType::Role).filter(|overwrite| overwrite.id == chat.guild.cast())
-    {
+    let of = |kind: PermissionOverwriteType| channel.overwrites.iter().filter(move |overwrite| overwrite.kind == kind);
+    for overwrite in of(PermissionOverwriteType::Role).filter(|overwrite| overwrite.id == chat.guild.cast()) {
         permissions = apply(permissions, overwrite);
     }
     let roles = || {
-        of(PermissionOverwriteType::Role).filter(|overwrite| {
-            overwrite.id != chat.guild.cast() && member.roles.contains(&overwrite.id.cast())
-        })
+        of(PermissionOverwriteType::Role)
+            .filter(|overwrite| overwrite.id != chat.guild.cast() && member.roles.contains(&overwrite.id.cast()))
     };
     let denied = roles().fold(Permissions::empty(), |sum, overwrite| sum | overwrite.deny);
     let allowed = roles().fold(Permissions::empty(), |sum, overwrite| sum | overwrite.allow);
     permissions = (permissions - denied) | allowed;
-    for overwrite in
-        of(PermissionOverwriteType::Member).filter(|overwrite| overwrite.id == user.cast())
-    {
+    for overwrite in of(PermissionOverwriteType::Member).filter(|overwrite| overwrite.id == user.cast()) {
         permissions = apply(permissions, overwrite);
     }
     permissions

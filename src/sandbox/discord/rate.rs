@@ -22,11 +22,7 @@ pub(super) enum Verdict {
     /// Go on; headers for the answer, if the route has a bucket.
     Pass(Option<Standing>),
     /// 429.
-    Limited {
-        retry_after_secs: f64,
-        global: bool,
-        standing: Option<Standing>,
-    },
+    Limited { retry_after_secs: f64, global: bool, standing: Option<Standing> },
     /// Too many invalid requests: the address is barred.
     Barred,
 }
@@ -63,17 +59,9 @@ impl Rates {
             return Verdict::Barred;
         }
         if counts_globally(route) {
-            if let Some(&oldest) = self
-                .global
-                .front()
-                .filter(|_| self.global.len() >= GLOBAL_PER_SECOND)
-            {
+            if let Some(&oldest) = self.global.front().filter(|_| self.global.len() >= GLOBAL_PER_SECOND) {
                 let wait = seconds(oldest + TimeDelta::seconds(1) - now);
-                return Verdict::Limited {
-                    retry_after_secs: wait,
-                    global: true,
-                    standing: None,
-                };
+                return Verdict::Limited { retry_after_secs: wait, global: true, standing: None };
             }
             self.global.push_back(now);
         }
@@ -81,15 +69,9 @@ impl Rates {
             return Verdict::Pass(None);
         };
         let entry = self.windows.entry((route.to_owned(), major.to_owned()));
-        let current = entry.or_insert_with(|| Window {
-            used: 0,
-            reset: now + window,
-        });
+        let current = entry.or_insert_with(|| Window { used: 0, reset: now + window });
         if current.reset <= now {
-            *current = Window {
-                used: 0,
-                reset: now + window,
-            };
+            *current = Window { used: 0, reset: now + window };
         }
         let full = current.used >= limit;
         if !full {
@@ -104,11 +86,7 @@ impl Rates {
         };
         if full {
             let retry_after_secs = standing.reset_after_secs;
-            return Verdict::Limited {
-                retry_after_secs,
-                global: false,
-                standing: Some(standing),
-            };
+            return Verdict::Limited { retry_after_secs, global: false, standing: Some(standing) };
         }
         Verdict::Pass(Some(standing))
     }
@@ -119,18 +97,10 @@ impl Rates {
     }
 
     fn forget(&mut self, now: Timestamp) {
-        while self
-            .global
-            .front()
-            .is_some_and(|&at| at + TimeDelta::seconds(1) <= now)
-        {
+        while self.global.front().is_some_and(|&at| at + TimeDelta::seconds(1) <= now) {
             self.global.pop_front();
         }
-        while self
-            .invalid
-            .front()
-            .is_some_and(|&at| at + INVALID_WINDOW <= now)
-        {
+        while self.invalid.front().is_some_and(|&at| at + INVALID_WINDOW <= now) {
             self.invalid.pop_front();
         }
     }
@@ -151,13 +121,9 @@ fn bucket(route: &str) -> Option<(u32, TimeDelta)> {
     Some(match (method, path) {
         ("POST", "/channels/{id}/messages") => (5, TimeDelta::seconds(5)),
         ("PATCH" | "DELETE", "/channels/{id}/messages/{id}") => (5, TimeDelta::seconds(5)),
-        ("PUT" | "DELETE", path) if path.contains("/reactions/") => {
-            (1, TimeDelta::milliseconds(300))
-        }
+        ("PUT" | "DELETE", path) if path.contains("/reactions/") => (1, TimeDelta::milliseconds(300)),
         (_, path) if path.starts_with("/webhooks/") => (5, TimeDelta::seconds(2)),
-        ("POST" | "PUT" | "PATCH" | "DELETE", path) if path.contains("/pins") => {
-            (5, TimeDelta::seconds(4))
-        }
+        ("POST" | "PUT" | "PATCH" | "DELETE", path) if path.contains("/pins") => (5, TimeDelta::seconds(4)),
         ("POST" | "PUT" | "PATCH" | "DELETE", _) => (10, TimeDelta::seconds(10)),
         _ => (50, TimeDelta::seconds(5)),
     })
@@ -179,55 +145,31 @@ mod tests {
     const POST: &str = "POST /channels/{id}/messages";
 
     fn at(millis: i64) -> Timestamp {
-        chrono::DateTime::from_timestamp_millis(1_800_000_000_000 + millis)
-            .expect("a valid instant")
+        chrono::DateTime::from_timestamp_millis(1_800_000_000_000 + millis).expect("a valid instant")
     }
 
     #[test]
     fn the_sixth_message_within_five_seconds_is_limited_until_the_window_ends() {
         let mut rates = Rates::default();
         for n in 0..5 {
-            assert!(
-                matches!(rates.take(POST, "1", at(n)), Verdict::Pass(Some(standing)) if standing.remaining == 4 - n as u32)
-            );
+            assert!(matches!(rates.take(POST, "1", at(n)), Verdict::Pass(Some(standing)) if standing.remaining == 4 - n as u32));
         }
-        let Verdict::Limited {
-            retry_after_secs,
-            global: false,
-            ..
-        } = rates.take(POST, "1", at(1000))
-        else {
+        let Verdict::Limited { retry_after_secs, global: false, .. } = rates.take(POST, "1", at(1000)) else {
             panic!("the bucket is full")
         };
         assert!((retry_after_secs - 4.0).abs() < 0.001);
-        assert!(
-            matches!(rates.take(POST, "2", at(1000)), Verdict::Pass(_)),
-            "another channel has its own bucket"
-        );
-        assert!(
-            matches!(rates.take(POST, "1", at(5000)), Verdict::Pass(_)),
-            "the window has ended"
-        );
+        assert!(matches!(rates.take(POST, "2", at(1000)), Verdict::Pass(_)), "another channel has its own bucket");
+        assert!(matches!(rates.take(POST, "1", at(5000)), Verdict::Pass(_)), "the window has ended");
     }
 
     #[test]
-    fn the_fifty_first_request_of_a_second_meets_the_global_limit_but_answers_to_interactions_pass()
-    {
+    fn the_fifty_first_request_of_a_second_meets_the_global_limit_but_answers_to_interactions_pass() {
         let mut rates = Rates::default();
         for channel in 0..50 {
-            assert!(matches!(
-                rates.take(POST, &channel.to_string(), at(0)),
-                Verdict::Pass(_)
-            ));
+            assert!(matches!(rates.take(POST, &channel.to_string(), at(0)), Verdict::Pass(_)));
         }
-        assert!(matches!(
-            rates.take(POST, "50", at(10)),
-            Verdict::Limited { global: true, .. }
-        ));
-        assert!(matches!(
-            rates.take("POST /interactions/{id}/{token}/callback", "", at(10)),
-            Verdict::Pass(None)
-        ));
+        assert!(matches!(rates.take(POST, "50", at(10)), Verdict::Limited { global: true, .. }));
+        assert!(matches!(rates.take("POST /interactions/{id}/{token}/callback", "", at(10)), Verdict::Pass(None)));
         assert!(matches!(rates.take(POST, "50", at(1000)), Verdict::Pass(_)));
     }
 
@@ -238,9 +180,6 @@ mod tests {
             rates.invalid(at(0));
         }
         assert!(matches!(rates.take(POST, "1", at(1)), Verdict::Barred));
-        assert!(matches!(
-            rates.take(POST, "1", at(600_000)),
-            Verdict::Pass(_)
-        ));
+        assert!(matches!(rates.take(POST, "1", at(600_000)), Verdict::Pass(_)));
     }
 }

@@ -41,10 +41,7 @@ pub(super) fn ws_url(base_url: &str) -> String {
 pub(super) async fn run(model: Model, listener: TcpListener) {
     let router = Router::new()
         .route("/gateway-socket", get(gateway::upgrade))
-        .route(
-            "/attachments/{channel}/{attachment}/{filename}",
-            get(download),
-        )
+        .route("/attachments/{channel}/{attachment}/{filename}", get(download))
         .nest("/sandbox/v1", control::router())
         .fallback(any(api))
         .with_state(model.clone());
@@ -74,13 +71,7 @@ impl Listener for Door {
             if !self.model.with(|state| state.faults.refuse_connections) {
                 // Small frames go out at once; failing to ask for it costs only time.
                 let _ = stream.set_nodelay(true);
-                return (
-                    Line {
-                        stream,
-                        cut: Cut::default(),
-                    },
-                    address,
-                );
+                return (Line { stream, cut: Cut::default() }, address);
             }
         }
     }
@@ -122,22 +113,14 @@ impl Line {
 }
 
 impl AsyncRead for Line {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check()?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Line {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -152,11 +135,7 @@ impl AsyncWrite for Line {
     }
 }
 
-async fn api(
-    State(model): State<Model>,
-    ConnectInfo(cut): ConnectInfo<Cut>,
-    request: Request,
-) -> Response {
+async fn api(State(model): State<Model>, ConnectInfo(cut): ConnectInfo<Cut>, request: Request) -> Response {
     let call = match read(request).await {
         Ok(call) => call,
         Err(error) => return (StatusCode::BAD_REQUEST, error.body().to_string()).into_response(),
@@ -166,16 +145,10 @@ async fn api(
 }
 
 /// Applies the part of a fault that concerns the answer.
-pub(super) async fn misbehave(
-    cut: &Cut,
-    response: Response,
-    misbehaviour: Option<Misbehaviour>,
-) -> Response {
+pub(super) async fn misbehave(cut: &Cut, response: Response, misbehaviour: Option<Misbehaviour>) -> Response {
     match misbehaviour {
         None | Some(Misbehaviour::Answer { .. } | Misbehaviour::RateLimited { .. }) => response,
-        Some(Misbehaviour::Silent | Misbehaviour::SilentAfterEffect) => {
-            std::future::pending().await
-        }
+        Some(Misbehaviour::Silent | Misbehaviour::SilentAfterEffect) => std::future::pending().await,
         Some(Misbehaviour::Cut | Misbehaviour::AnswerLost) => {
             cut.now();
             response
@@ -184,27 +157,17 @@ pub(super) async fn misbehave(
             tokio::time::sleep(Duration::from_millis(by_millis)).await;
             response
         }
-        Some(Misbehaviour::GarbledAnswer) => (
-            response.status(),
-            [(header::CONTENT_TYPE, "application/json")],
-            "{\"id\": \"1",
-        )
-            .into_response(),
+        Some(Misbehaviour::GarbledAnswer) => {
+            (response.status(), [(header::CONTENT_TYPE, "application/json")], "{\"id\": \"1").into_response()
+        }
     }
 }
 
 async fn read(request: Request) -> Result<Call, ApiError> {
     let (parts, body) = request.into_parts();
     let too_large = |_| ApiError::new(413, 40005, "Request entity too large");
-    let bytes = axum::body::to_bytes(body, REQUEST_BYTES_MAX)
-        .await
-        .map_err(too_large)?;
-    let header = |name: &str| {
-        parts
-            .headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-    };
+    let bytes = axum::body::to_bytes(body, REQUEST_BYTES_MAX).await.map_err(too_large)?;
+    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let path = parts.uri.path();
     // Another version is another API: the path then matches no route.
     let path = path.strip_prefix("/api/v10").unwrap_or(path).to_owned();
@@ -217,19 +180,9 @@ async fn read(request: Request) -> Result<Call, ApiError> {
     };
     Ok(Call {
         method: parts.method.to_string(),
-        segments: path
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .map(decode)
-            .collect(),
-        path: if query.is_empty() {
-            path
-        } else {
-            format!("{path}?{query}")
-        },
-        query: url::form_urlencoded::parse(query.as_bytes())
-            .into_owned()
-            .collect::<HashMap<_, _>>(),
+        segments: path.split('/').filter(|part| !part.is_empty()).map(decode).collect(),
+        path: if query.is_empty() { path } else { format!("{path}?{query}") },
+        query: url::form_urlencoded::parse(query.as_bytes()).into_owned().collect::<HashMap<_, _>>(),
         authorization: header("authorization").map(ToOwned::to_owned),
         reason: header("x-audit-log-reason").map(decode),
         body,
@@ -241,35 +194,22 @@ fn json_body(bytes: &[u8]) -> Result<Value, ApiError> {
     if bytes.is_empty() {
         return Ok(Value::Object(serde_json::Map::new()));
     }
-    serde_json::from_slice(bytes)
-        .map_err(|_| ApiError::new(400, 50109, "The request body contains invalid JSON."))
+    serde_json::from_slice(bytes).map_err(|_| ApiError::new(400, 50109, "The request body contains invalid JSON."))
 }
 
 /// Percent-decoding; `+` stays itself in a path.
 fn decode(text: &str) -> String {
     let plus = text.replace('+', "%2B");
-    url::form_urlencoded::parse(plus.as_bytes())
-        .next()
-        .map(|(key, _)| key.into_owned())
-        .unwrap_or_default()
+    url::form_urlencoded::parse(plus.as_bytes()).next().map(|(key, _)| key.into_owned()).unwrap_or_default()
 }
 
-async fn read_multipart(
-    content_type: &str,
-    bytes: Bytes,
-) -> Result<(Result<Value, ApiError>, Vec<File>), ApiError> {
+async fn read_multipart(content_type: &str, bytes: Bytes) -> Result<(Result<Value, ApiError>, Vec<File>), ApiError> {
     let bad = |error: axum::extract::multipart::MultipartError| ApiError::invalid("body", error);
-    let request = Request::builder()
-        .header(header::CONTENT_TYPE, content_type)
-        .body(Body::from(bytes));
+    let request = Request::builder().header(header::CONTENT_TYPE, content_type).body(Body::from(bytes));
     let mut request = request.map_err(|error| ApiError::invalid("body", error))?;
     // The size was checked already; axum's own limit is smaller.
-    request
-        .extensions_mut()
-        .insert(axum::extract::DefaultBodyLimit::disable());
-    let mut form = Multipart::from_request(request, &())
-        .await
-        .map_err(|error| ApiError::invalid("body", error))?;
+    request.extensions_mut().insert(axum::extract::DefaultBodyLimit::disable());
+    let mut form = Multipart::from_request(request, &()).await.map_err(|error| ApiError::invalid("body", error))?;
     let (mut body, mut files) = (Ok(Value::Object(serde_json::Map::new())), Vec::new());
     while let Some(part) = form.next_field().await.map_err(bad)? {
         let name = part.name().unwrap_or_default().to_owned();
@@ -279,19 +219,10 @@ async fn read_multipart(
             body = json_body(&content);
             continue;
         }
-        let number = name
-            .strip_prefix("files[")
-            .and_then(|rest| rest.strip_suffix(']'))
-            .and_then(|n| n.parse().ok());
+        let number = name.strip_prefix("files[").and_then(|rest| rest.strip_suffix(']')).and_then(|n| n.parse().ok());
         let number = number.unwrap_or(files.len() as u64);
-        let filename = filename
-            .ok_or_else(|| ApiError::invalid("files", format!("{name} has no file name")))?;
-        files.push(File {
-            number,
-            filename,
-            bytes: content,
-            description: None,
-        });
+        let filename = filename.ok_or_else(|| ApiError::invalid("files", format!("{name} has no file name")))?;
+        files.push(File { number, filename, bytes: content, description: None });
     }
     Ok((body, files))
 }
@@ -315,23 +246,14 @@ fn rate_headers(reply: &Reply) -> HeaderMap {
     if let Some(standing) = &reply.standing {
         put("x-ratelimit-limit", standing.limit.to_string());
         put("x-ratelimit-remaining", standing.remaining.to_string());
-        put(
-            "x-ratelimit-reset",
-            format!("{:.3}", standing.reset.timestamp_millis() as f64 / 1000.0),
-        );
-        put(
-            "x-ratelimit-reset-after",
-            format!("{:.3}", standing.reset_after_secs),
-        );
+        put("x-ratelimit-reset", format!("{:.3}", standing.reset.timestamp_millis() as f64 / 1000.0));
+        put("x-ratelimit-reset-after", format!("{:.3}", standing.reset_after_secs));
         put("x-ratelimit-bucket", standing.bucket.clone());
     }
     if let Some((seconds, global)) = reply.limited {
         // Discord rounds the header up to whole seconds; the body has the fraction.
         put("retry-after", format!("{}", seconds.ceil().max(0.0)));
-        put(
-            "x-ratelimit-scope",
-            if global { "global" } else { "user" }.to_owned(),
-        );
+        put("x-ratelimit-scope", if global { "global" } else { "user" }.to_owned());
         if global {
             put("x-ratelimit-global", "true".to_owned());
         }
@@ -345,9 +267,7 @@ async fn download(
     Path((_channel, attachment, _filename)): Path<(String, AttachmentId, String)>,
 ) -> Response {
     match model.with(|state| state.files.get(&attachment).cloned()) {
-        Some((content_type, bytes)) => {
-            ([(header::CONTENT_TYPE, content_type)], bytes).into_response()
-        }
+        Some((content_type, bytes)) => ([(header::CONTENT_TYPE, content_type)], bytes).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

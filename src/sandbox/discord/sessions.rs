@@ -76,25 +76,11 @@ pub(super) struct Sessions {
 impl Sessions {
     pub(super) fn new(kept_max: usize) -> Self {
         let (list, event_faults) = (Vec::new(), Vec::new());
-        Self {
-            list,
-            kept_max,
-            event_faults,
-            deaf: None,
-            refuse_resumes: 0,
-            connections: 0,
-            identified: 0,
-            resumed: 0,
-        }
+        Self { list, kept_max, event_faults, deaf: None, refuse_resumes: 0, connections: 0, identified: 0, resumed: 0 }
     }
 
     /// Sends an event, its data made for each session's intents, to all that asked for `intent`.
-    pub(super) fn dispatch(
-        &mut self,
-        name: &str,
-        intent: Intents,
-        data: impl Fn(Intents) -> Value,
-    ) {
+    pub(super) fn dispatch(&mut self, name: &str, intent: Intents, data: impl Fn(Intents) -> Value) {
         for index in 0..self.list.len() {
             let intents = self.list[index].intents;
             if intent.is_empty() || intents.intersects(intent) {
@@ -108,9 +94,7 @@ impl Sessions {
         let deaf = self.deaf.is_some();
         let session = &mut self.list[index];
         session.seq += 1;
-        let text: Arc<str> = json!({ "op": 0, "t": name, "s": session.seq, "d": data })
-            .to_string()
-            .into();
+        let text: Arc<str> = json!({ "op": 0, "t": name, "s": session.seq, "d": data }).to_string().into();
         if fault == Some(EventFault::Lose) {
             return;
         }
@@ -138,10 +122,7 @@ impl Sessions {
     }
 
     fn take_fault(&mut self, name: &str) -> Option<EventFault> {
-        let found = self
-            .event_faults
-            .iter()
-            .position(|(wanted, ..)| wanted == name || wanted == "*")?;
+        let found = self.event_faults.iter().position(|(wanted, ..)| wanted == name || wanted == "*")?;
         let (_, fault, left) = &mut self.event_faults[found];
         let fault = *fault;
         *left -= 1;
@@ -164,36 +145,14 @@ impl Sessions {
     }
 
     /// Opens a new session on a connection.
-    pub(super) fn open(
-        &mut self,
-        id: String,
-        intents: Intents,
-        connection: u64,
-        out: UnboundedSender<Out>,
-    ) {
+    pub(super) fn open(&mut self, id: String, intents: Intents, connection: u64, out: UnboundedSender<Out>) {
         self.identified += 1;
-        let waiting = self
-            .list
-            .iter()
-            .filter(|session| session.out.is_none())
-            .count();
-        if let Some(oldest) = self
-            .list
-            .iter()
-            .position(|session| session.out.is_none())
-            .filter(|_| waiting >= WAITING_MAX)
-        {
+        let waiting = self.list.iter().filter(|session| session.out.is_none()).count();
+        if let Some(oldest) = self.list.iter().position(|session| session.out.is_none()).filter(|_| waiting >= WAITING_MAX) {
             self.list.remove(oldest);
         }
         let out = Some((connection, out));
-        self.list.push(Session {
-            id,
-            intents,
-            seq: 0,
-            kept: VecDeque::new(),
-            out,
-            held: None,
-        });
+        self.list.push(Session { id, intents, seq: 0, kept: VecDeque::new(), out, held: None });
     }
 
     /// Sends an event to the one session of this id.
@@ -205,12 +164,7 @@ impl Sessions {
 
     /// Sends an event to the session on this connection.
     pub(super) fn send_on(&mut self, connection: u64, name: &str, data: &Value) {
-        let on = |session: &Session| {
-            session
-                .out
-                .as_ref()
-                .is_some_and(|(number, _)| *number == connection)
-        };
+        let on = |session: &Session| session.out.as_ref().is_some_and(|(number, _)| *number == connection);
         if let Some(index) = self.list.iter().position(on) {
             self.send(index, name, data);
         }
@@ -218,13 +172,7 @@ impl Sessions {
 
     /// Takes a session up again on a new connection and replays what came after `seq`.
     /// `false` if the session is not known, refused by a fault, or `seq` is not one that it reached.
-    pub(super) fn resume(
-        &mut self,
-        id: &str,
-        seq: u64,
-        connection: u64,
-        out: UnboundedSender<Out>,
-    ) -> bool {
+    pub(super) fn resume(&mut self, id: &str, seq: u64, connection: u64, out: UnboundedSender<Out>) -> bool {
         if self.refuse_resumes > 0 {
             self.refuse_resumes -= 1;
             self.list.retain(|session| session.id != id);
@@ -233,10 +181,7 @@ impl Sessions {
         let Some(session) = self.list.iter_mut().find(|session| session.id == id) else {
             return false;
         };
-        let oldest = session
-            .kept
-            .front()
-            .map_or(session.seq + 1, |(seq, _)| *seq);
+        let oldest = session.kept.front().map_or(session.seq + 1, |(seq, _)| *seq);
         if seq > session.seq || (seq + 1 < oldest && session.kept.len() >= self.kept_max) {
             return false;
         }
@@ -251,12 +196,7 @@ impl Sessions {
 
     /// Notes that a connection has gone; its session waits for a Resume. A clean end (1000, 1001) ends it.
     pub(super) fn disconnected(&mut self, connection: u64, clean: bool) {
-        let on = |session: &Session| {
-            session
-                .out
-                .as_ref()
-                .is_some_and(|(number, _)| *number == connection)
-        };
+        let on = |session: &Session| session.out.as_ref().is_some_and(|(number, _)| *number == connection);
         if clean {
             self.list.retain(|session| !on(session));
         }
@@ -279,10 +219,7 @@ impl Sessions {
 
     /// How many sessions have an open connection.
     pub(super) fn connected(&self) -> usize {
-        self.list
-            .iter()
-            .filter(|session| session.out.is_some())
-            .count()
+        self.list.iter().filter(|session| session.out.is_some()).count()
     }
 
     /// Makes the gateway deaf, or lets it hear again; what came meanwhile arrives only by a Resume.

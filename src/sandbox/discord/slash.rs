@@ -3,8 +3,7 @@
 
 use serde_json::{Value, json};
 use twilight_model::application::command::{
-    Command, CommandOption, CommandOptionChoiceValue, CommandOptionType, CommandOptionValue,
-    CommandType,
+    Command, CommandOption, CommandOptionChoiceValue, CommandOptionType, CommandOptionValue, CommandType,
 };
 
 use super::chat::Chat;
@@ -26,62 +25,33 @@ pub(super) struct Filled {
 /// # Errors
 /// Says what is not known, missing or of the wrong kind, and what there is.
 pub(super) fn fill(chat: &Chat, text: &str, completing: bool) -> Result<Filled, Refused> {
-    let line = text
-        .trim_start()
-        .strip_prefix('/')
-        .ok_or_else(|| Refused::new("a command begins with /"))?;
+    let line = text.trim_start().strip_prefix('/').ok_or_else(|| Refused::new("a command begins with /"))?;
     let (name, mut rest) = next_word(line);
-    let commands = || {
-        chat.commands
-            .iter()
-            .filter(|command| command.kind == CommandType::ChatInput)
-    };
+    let commands = || chat.commands.iter().filter(|command| command.kind == CommandType::ChatInput);
     let Some(command) = commands().find(|command| command.name == name) else {
-        return Err(Refused::unknown(
-            "command",
-            name,
-            commands().map(|command| format!("/{}", command.name)),
-        ));
+        return Err(Refused::unknown("command", name, commands().map(|command| format!("/{}", command.name))));
     };
     let mut level = command.options.as_slice();
     let mut path = Vec::new();
     while level.iter().any(is_nested) {
         let (word, after) = next_word(rest);
-        let Some(option) = level
-            .iter()
-            .find(|option| is_nested(option) && option.name == word)
-        else {
-            return Err(Refused::unknown(
-                "sub-command",
-                word,
-                level.iter().map(|option| option.name.clone()),
-            ));
+        let Some(option) = level.iter().find(|option| is_nested(option) && option.name == word) else {
+            return Err(Refused::unknown("sub-command", word, level.iter().map(|option| option.name.clone())));
         };
         path.push(option);
         level = option.options.as_deref().unwrap_or_default();
         rest = after;
     }
-    let mut filler = Filler {
-        chat,
-        completing,
-        resolved: json!({}),
-    };
+    let mut filler = Filler { chat, completing, resolved: json!({}) };
     let mut options = Value::Array(filler.values(level, rest)?);
     for option in path.iter().rev() {
         options = json!([{ "name": option.name, "type": option.kind, "options": options }]);
     }
-    Ok(Filled {
-        command: command.clone(),
-        options,
-        resolved: filler.resolved,
-    })
+    Ok(Filled { command: command.clone(), options, resolved: filler.resolved })
 }
 
 fn is_nested(option: &CommandOption) -> bool {
-    matches!(
-        option.kind,
-        CommandOptionType::SubCommand | CommandOptionType::SubCommandGroup
-    )
+    matches!(option.kind, CommandOptionType::SubCommand | CommandOptionType::SubCommandGroup)
 }
 
 fn next_word(text: &str) -> (&str, &str) {
@@ -97,11 +67,7 @@ fn pairs<'a>(text: &'a str, options: &[CommandOption]) -> Result<Vec<(&'a str, S
         if let Some((name, value)) = option_start(rest) {
             if !options.iter().any(|option| option.name == name) {
                 let hint = "put the value in quotes if this is part of it; options";
-                return Err(Refused::unknown(
-                    hint,
-                    name,
-                    options.iter().map(|option| option.name.clone()),
-                ));
+                return Err(Refused::unknown(hint, name, options.iter().map(|option| option.name.clone())));
             }
             if pairs.iter().any(|(known, _)| *known == name) {
                 return Err(Refused::new(format!("option {name} is given twice")));
@@ -116,11 +82,7 @@ fn pairs<'a>(text: &'a str, options: &[CommandOption]) -> Result<Vec<(&'a str, S
         }
         let (word, after) = next_word(rest);
         let Some((_, value)) = pairs.last_mut() else {
-            return Err(Refused::unknown(
-                "option",
-                word,
-                options.iter().map(|option| option.name.clone()),
-            ));
+            return Err(Refused::unknown("option", word, options.iter().map(|option| option.name.clone())));
         };
         if !value.is_empty() {
             value.push(' ');
@@ -169,16 +131,11 @@ impl Filler<'_> {
         let last = pairs.len().saturating_sub(1);
         let mut values = Vec::new();
         for (index, (name, text)) in pairs.iter().enumerate() {
-            let option = options
-                .iter()
-                .find(|option| option.name == *name)
-                .expect("pairs are of known options");
+            let option = options.iter().find(|option| option.name == *name).expect("pairs are of known options");
             let mut value = json!({ "name": name, "type": option.kind });
             if self.completing && index == last {
                 if option.autocomplete != Some(true) {
-                    return Err(Refused::new(format!(
-                        "option {name} does not complete itself"
-                    )));
+                    return Err(Refused::new(format!("option {name} does not complete itself")));
                 }
                 value["value"] = json!(text);
                 value["focused"] = json!(true);
@@ -192,39 +149,27 @@ impl Filler<'_> {
             .filter(|option| option.required == Some(true))
             .find(|option| !pairs.iter().any(|(name, _)| *name == option.name));
         match missing {
-            Some(option) if !self.completing => Err(Refused::new(format!(
-                "option {} is required: {}",
-                option.name, option.description
-            ))),
-            _ if self.completing && pairs.is_empty() => {
-                Err(Refused::new("no option is being typed"))
+            Some(option) if !self.completing => {
+                Err(Refused::new(format!("option {} is required: {}", option.name, option.description)))
             }
+            _ if self.completing && pairs.is_empty() => Err(Refused::new("no option is being typed")),
             _ => Ok(values),
         }
     }
 
     fn value(&mut self, option: &CommandOption, text: &str) -> Result<Value, Refused> {
-        if let Some(choices) = option
-            .choices
-            .as_ref()
-            .filter(|choices| !choices.is_empty())
-        {
+        if let Some(choices) = option.choices.as_ref().filter(|choices| !choices.is_empty()) {
             let spelled = |value: &CommandOptionChoiceValue| match value {
                 CommandOptionChoiceValue::String(text) => text.clone(),
                 CommandOptionChoiceValue::Integer(number) => number.to_string(),
                 CommandOptionChoiceValue::Number(number) => number.to_string(),
             };
-            let found = choices
-                .iter()
-                .find(|choice| choice.name == text || spelled(&choice.value) == text);
+            let found = choices.iter().find(|choice| choice.name == text || spelled(&choice.value) == text);
             let names = choices.iter().map(|choice| choice.name.clone());
-            let found = found.ok_or_else(|| {
-                Refused::unknown(&format!("choice of {}", option.name), text, names)
-            })?;
+            let found = found.ok_or_else(|| Refused::unknown(&format!("choice of {}", option.name), text, names))?;
             return Ok(json!(found.value));
         }
-        let wrong =
-            |what: &str| Refused::new(format!("option {}: {text:?} is not {what}", option.name));
+        let wrong = |what: &str| Refused::new(format!("option {}: {text:?} is not {what}", option.name));
         match option.kind {
             CommandOptionType::String => string(option, text),
             CommandOptionType::Integer => {
@@ -245,10 +190,9 @@ impl Filler<'_> {
             CommandOptionType::User => self.user(text).ok_or_else(|| wrong("a member")),
             CommandOptionType::Role => self.role(text).ok_or_else(|| wrong("a role")),
             CommandOptionType::Channel => self.channel(text).ok_or_else(|| wrong("a channel")),
-            CommandOptionType::Mentionable => self
-                .user(text)
-                .or_else(|| self.role(text))
-                .ok_or_else(|| wrong("a member or role")),
+            CommandOptionType::Mentionable => {
+                self.user(text).or_else(|| self.role(text)).ok_or_else(|| wrong("a member or role"))
+            }
             _ => Err(wrong("something the model can send")),
         }
     }
@@ -264,14 +208,8 @@ impl Filler<'_> {
     }
 
     fn role(&mut self, text: &str) -> Option<Value> {
-        let name = text
-            .trim_start_matches(['@', '<', '&'])
-            .trim_end_matches('>');
-        let role = self
-            .chat
-            .roles
-            .values()
-            .find(|role| role.name == name || role.id.to_string() == name)?;
+        let name = text.trim_start_matches(['@', '<', '&']).trim_end_matches('>');
+        let role = self.chat.roles.values().find(|role| role.name == name || role.id.to_string() == name)?;
         let id = role.id.to_string();
         self.resolved["roles"][&id] = wire::role(role);
         Some(json!(id))
@@ -279,8 +217,7 @@ impl Filler<'_> {
 
     fn channel(&mut self, text: &str) -> Option<Value> {
         let name = text.trim_start_matches(['#', '<']).trim_end_matches('>');
-        let named =
-            |channel: &&super::Channel| channel.name == name || channel.id.to_string() == name;
+        let named = |channel: &&super::Channel| channel.name == name || channel.id.to_string() == name;
         let channel = self.chat.channels.values().find(named)?;
         let id = channel.id.to_string();
         let mut value = wire::channel(self.chat, channel, self.chat.bot);
@@ -292,15 +229,9 @@ impl Filler<'_> {
 
 fn string(option: &CommandOption, text: &str) -> Result<Value, Refused> {
     let length = text.chars().count();
-    let (min, max) = (
-        option.min_length.unwrap_or(0),
-        option.max_length.unwrap_or(6000),
-    );
+    let (min, max) = (option.min_length.unwrap_or(0), option.max_length.unwrap_or(6000));
     if length < usize::from(min) || length > usize::from(max) {
-        return Err(Refused::new(format!(
-            "option {} must have {min} to {max} characters",
-            option.name
-        )));
+        return Err(Refused::new(format!("option {} must have {min} to {max} characters", option.name)));
     }
     Ok(json!(text))
 }
@@ -313,10 +244,7 @@ fn in_range(option: &CommandOption, number: f64) -> Result<(), Refused> {
     };
     let (min, max) = (bound(&option.min_value), bound(&option.max_value));
     if min.is_some_and(|min| number < min) || max.is_some_and(|max| number > max) {
-        return Err(Refused::new(format!(
-            "option {} must be between {min:?} and {max:?}",
-            option.name
-        )));
+        return Err(Refused::new(format!("option {} must be between {min:?} and {max:?}", option.name)));
     }
     Ok(())
 }

@@ -14,17 +14,12 @@ use twilight_model::channel::permission_overwrite::{PermissionOverwrite, Permiss
 use twilight_model::gateway::Intents;
 use twilight_model::guild::Permissions;
 
-use super::chat::{
-    Attachment, Channel, Chat, FLAG_HAS_THREAD, Member, Message, Pings, Reaction, Revision, Role,
-    Thread,
-};
+use super::chat::{Attachment, Channel, Chat, FLAG_HAS_THREAD, Member, Message, Pings, Reaction, Revision, Role, Thread};
 use super::draft::{Draft, File};
 use super::error::ApiError;
 use super::faults::Faults;
 use super::feed::{Change, Feed, What};
-use super::ids::{
-    AttachmentId, ChannelId, GuildId, InteractionId, MessageId, RoleId, Snowflakes, UserId,
-};
+use super::ids::{AttachmentId, ChannelId, GuildId, InteractionId, MessageId, RoleId, Snowflakes, UserId};
 use super::log::Log;
 use super::rate::Rates;
 use super::sessions::Sessions;
@@ -74,20 +69,8 @@ pub(super) struct Posting {
 impl Posting {
     /// A plain message for all to see.
     pub(super) fn plain(channel: ChannelId, author: UserId, draft: Draft) -> Self {
-        let kind = if draft.reply_to.is_some() {
-            MessageType::Reply
-        } else {
-            MessageType::Regular
-        };
-        Self {
-            channel,
-            author,
-            draft,
-            kind,
-            flags: 0,
-            ephemeral_for: None,
-            interaction: None,
-        }
+        let kind = if draft.reply_to.is_some() { MessageType::Reply } else { MessageType::Regular };
+        Self { channel, author, draft, kind, flags: 0, ephemeral_for: None, interaction: None }
     }
 }
 
@@ -126,9 +109,7 @@ impl State {
             seq: self.feed.changes.len() as u64,
             at: self.now(),
             channel,
-            place: channel
-                .map(|channel| self.chat.channel_label(channel))
-                .unwrap_or_default(),
+            place: channel.map(|channel| self.chat.channel_label(channel)).unwrap_or_default(),
             who: who.map(|who| self.chat.user_label(who)).unwrap_or_default(),
             what,
         };
@@ -138,13 +119,7 @@ impl State {
 
     /// Sends an event to every session that asked for `intent` (none needed if empty),
     /// if the bot can see `channel`.
-    pub(super) fn announce(
-        &mut self,
-        name: &str,
-        intent: Intents,
-        channel: Option<ChannelId>,
-        data: Value,
-    ) {
+    pub(super) fn announce(&mut self, name: &str, intent: Intents, channel: Option<ChannelId>, data: Value) {
         if channel.is_some_and(|channel| !self.bot_sees(channel)) {
             return;
         }
@@ -156,23 +131,14 @@ impl State {
             return;
         }
         let chat = &self.chat;
-        self.sessions
-            .dispatch(name, Intents::GUILD_MESSAGES, |intents| {
-                let content = intents.contains(Intents::MESSAGE_CONTENT);
-                wire::message(
-                    chat,
-                    message,
-                    View {
-                        gateway: true,
-                        content,
-                    },
-                )
-            });
+        self.sessions.dispatch(name, Intents::GUILD_MESSAGES, |intents| {
+            let content = intents.contains(Intents::MESSAGE_CONTENT);
+            wire::message(chat, message, View { gateway: true, content })
+        });
     }
 
     pub(super) fn bot_sees(&self, channel: ChannelId) -> bool {
-        permissions::in_channel(&self.chat, self.chat.bot, channel)
-            .contains(Permissions::VIEW_CHANNEL)
+        permissions::in_channel(&self.chat, self.chat.bot, channel).contains(Permissions::VIEW_CHANNEL)
     }
 
     /// Puts a message into its channel.
@@ -183,41 +149,22 @@ impl State {
         if !self.chat.channels.contains_key(&posting.channel) {
             return Err(ApiError::unknown_channel());
         }
-        let notice = !matches!(posting.kind, MessageType::Regular | MessageType::Reply)
-            && posting.interaction.is_none();
+        let notice = !matches!(posting.kind, MessageType::Regular | MessageType::Reply) && posting.interaction.is_none();
         if posting.draft.is_empty() && posting.flags & super::chat::FLAG_LOADING == 0 && !notice {
             return Err(ApiError::new(400, 50006, "Cannot send an empty message"));
         }
         let message = self.build(posting);
         let id = message.id;
         self.touch(&message);
-        self.chat
-            .messages
-            .entry(message.channel)
-            .or_default()
-            .insert(id, message.clone());
+        self.chat.messages.entry(message.channel).or_default().insert(id, message.clone());
         self.announce_message("MESSAGE_CREATE", &message);
         let (channel, author) = (message.channel, message.author);
-        self.record(
-            Some(channel),
-            Some(author),
-            What::MessagePosted {
-                message: Box::new(message),
-            },
-        );
+        self.record(Some(channel), Some(author), What::MessagePosted { message: Box::new(message) });
         Ok(id)
     }
 
     fn build(&mut self, posting: Posting) -> Message {
-        let Posting {
-            channel,
-            author,
-            draft,
-            kind,
-            flags,
-            ephemeral_for,
-            interaction,
-        } = posting;
+        let Posting { channel, author, draft, kind, flags, ephemeral_for, interaction } = posting;
         let now = self.now();
         let id = self.ids.next(now);
         let mut message = Message {
@@ -243,12 +190,7 @@ impl State {
         };
         if ephemeral_for.is_none() {
             let permissions = permissions::in_channel(&self.chat, author, channel);
-            message.pings = mentions::pings(
-                &self.chat,
-                &message.content,
-                draft.allowed_mentions.as_ref(),
-                permissions,
-            );
+            message.pings = mentions::pings(&self.chat, &message.content, draft.allowed_mentions.as_ref(), permissions);
         }
         self.attach(&mut message, draft.files);
         message
@@ -258,12 +200,7 @@ impl State {
     fn attach(&mut self, message: &mut Message, files: Vec<File>) {
         for file in files {
             let id: AttachmentId = self.ids.next(self.clock.now());
-            let url = format!(
-                "{}/attachments/{}/{id}/{}",
-                self.base_url,
-                message.channel,
-                encode(&file.filename)
-            );
+            let url = format!("{}/attachments/{}/{id}/{}", self.base_url, message.channel, encode(&file.filename));
             let content_type = content_type(&file.filename);
             let attachment = Attachment {
                 id,
@@ -274,11 +211,7 @@ impl State {
                 description: file.description,
             };
             self.files.insert(id, (content_type.to_owned(), file.bytes));
-            if !message
-                .embeds
-                .iter_mut()
-                .any(|embed| shows(embed, &attachment))
-            {
+            if !message.embeds.iter_mut().any(|embed| shows(embed, &attachment)) {
                 message.attachments.push(attachment);
             }
         }
@@ -307,18 +240,9 @@ impl State {
     }
 
     /// Changes a message that is there; an edit of anything but flags is kept in its history.
-    pub(super) fn edit(
-        &mut self,
-        channel: ChannelId,
-        id: MessageId,
-        draft: Draft,
-    ) -> Result<(), ApiError> {
+    pub(super) fn edit(&mut self, channel: ChannelId, id: MessageId, draft: Draft) -> Result<(), ApiError> {
         let now = self.now();
-        let found = self
-            .chat
-            .messages
-            .get(&channel)
-            .and_then(|messages| messages.get(&id));
+        let found = self.chat.messages.get(&channel).and_then(|messages| messages.get(&id));
         let mut message = found.ok_or_else(ApiError::unknown_message)?.clone();
         let revision = Revision {
             content: message.content.clone(),
@@ -340,20 +264,10 @@ impl State {
         if empty {
             return Err(ApiError::new(400, 50006, "Cannot send an empty message"));
         }
-        self.chat
-            .messages
-            .entry(channel)
-            .or_default()
-            .insert(id, message.clone());
+        self.chat.messages.entry(channel).or_default().insert(id, message.clone());
         self.announce_message("MESSAGE_UPDATE", &message);
         let author = message.author;
-        self.record(
-            Some(channel),
-            Some(author),
-            What::MessageEdited {
-                message: Box::new(message),
-            },
-        );
+        self.record(Some(channel), Some(author), What::MessageEdited { message: Box::new(message) });
         Ok(())
     }
 
@@ -368,57 +282,27 @@ impl State {
             message.components = components;
         }
         if let Some(kept) = draft.kept {
-            message
-                .attachments
-                .retain(|attachment| kept.contains(&attachment.id));
+            message.attachments.retain(|attachment| kept.contains(&attachment.id));
         }
         self.attach(message, draft.files);
     }
 
     /// Removes a message.
-    pub(super) fn delete(
-        &mut self,
-        channel: ChannelId,
-        id: MessageId,
-        by: Option<UserId>,
-    ) -> Result<(), ApiError> {
+    pub(super) fn delete(&mut self, channel: ChannelId, id: MessageId, by: Option<UserId>) -> Result<(), ApiError> {
         let messages = self.chat.messages.get_mut(&channel);
-        let message = messages
-            .and_then(|messages| messages.remove(&id))
-            .ok_or_else(ApiError::unknown_message)?;
+        let message = messages.and_then(|messages| messages.remove(&id)).ok_or_else(ApiError::unknown_message)?;
         if !message.is_ephemeral() {
             let data = json!({ "id": id, "channel_id": channel, "guild_id": self.chat.guild });
-            self.announce(
-                "MESSAGE_DELETE",
-                Intents::GUILD_MESSAGES,
-                Some(channel),
-                data,
-            );
+            self.announce("MESSAGE_DELETE", Intents::GUILD_MESSAGES, Some(channel), data);
         }
-        self.record(
-            Some(channel),
-            by,
-            What::MessageDeleted {
-                message: Box::new(message),
-            },
-        );
+        self.record(Some(channel), by, What::MessageDeleted { message: Box::new(message) });
         Ok(())
     }
 
     /// Pins or unpins a message.
-    pub(super) fn pin(
-        &mut self,
-        channel: ChannelId,
-        id: MessageId,
-        by: UserId,
-        pinned: bool,
-    ) -> Result<(), ApiError> {
+    pub(super) fn pin(&mut self, channel: ChannelId, id: MessageId, by: UserId, pinned: bool) -> Result<(), ApiError> {
         let now = self.now();
-        let message = self
-            .chat
-            .messages
-            .get_mut(&channel)
-            .and_then(|messages| messages.get_mut(&id));
+        let message = self.chat.messages.get_mut(&channel).and_then(|messages| messages.get_mut(&id));
         let message = message.ok_or_else(ApiError::unknown_message)?;
         if message.pinned.is_some() == pinned {
             return Ok(());
@@ -433,24 +317,12 @@ impl State {
             "guild_id": self.chat.guild, "channel_id": channel, "last_pin_timestamp": wire::timestamp(now),
         });
         self.announce("CHANNEL_PINS_UPDATE", Intents::GUILDS, Some(channel), data);
-        self.record(
-            Some(channel),
-            Some(by),
-            What::PinChanged {
-                message: Box::new(message),
-            },
-        );
+        self.record(Some(channel), Some(by), What::PinChanged { message: Box::new(message) });
         if pinned {
             // Discord writes a notice of its own into the channel.
-            let draft = Draft {
-                reply_to: Some(id),
-                ..Draft::default()
-            };
+            let draft = Draft { reply_to: Some(id), ..Draft::default() };
             let kind = MessageType::ChannelMessagePinned;
-            self.post(Posting {
-                kind,
-                ..Posting::plain(channel, by, draft)
-            })?;
+            self.post(Posting { kind, ..Posting::plain(channel, by, draft) })?;
         }
         Ok(())
     }
@@ -459,60 +331,23 @@ impl State {
     ///
     /// # Errors
     /// 10008, or 30010 for a twenty-first emoji.
-    pub(super) fn react(
-        &mut self,
-        channel: ChannelId,
-        id: MessageId,
-        user: UserId,
-        emoji: &str,
-    ) -> Result<(), ApiError> {
-        let message = self
-            .chat
-            .messages
-            .get_mut(&channel)
-            .and_then(|messages| messages.get_mut(&id));
-        let message = message
-            .filter(|message| !message.is_ephemeral())
-            .ok_or_else(ApiError::unknown_message)?;
+    pub(super) fn react(&mut self, channel: ChannelId, id: MessageId, user: UserId, emoji: &str) -> Result<(), ApiError> {
+        let message = self.chat.messages.get_mut(&channel).and_then(|messages| messages.get_mut(&id));
+        let message = message.filter(|message| !message.is_ephemeral()).ok_or_else(ApiError::unknown_message)?;
         let (author, full) = (message.author, message.reactions.len() >= EMOJI_MAX);
-        match message
-            .reactions
-            .iter_mut()
-            .find(|reaction| reaction.emoji == emoji)
-        {
+        match message.reactions.iter_mut().find(|reaction| reaction.emoji == emoji) {
             Some(reaction) if reaction.users.contains(&user) => return Ok(()),
             Some(reaction) => reaction.users.push(user),
             None if full => {
-                return Err(ApiError::new(
-                    400,
-                    30010,
-                    "Maximum number of reactions reached (20)",
-                ));
+                return Err(ApiError::new(400, 30010, "Maximum number of reactions reached (20)"));
             }
-            None => message.reactions.push(Reaction {
-                emoji: emoji.to_owned(),
-                users: vec![user],
-            }),
+            None => message.reactions.push(Reaction { emoji: emoji.to_owned(), users: vec![user] }),
         }
         let mut data = self.reaction_event(channel, id, user, emoji);
-        data["member"] = self
-            .chat
-            .members
-            .get(&user)
-            .map(wire::member)
-            .unwrap_or(Value::Null);
+        data["member"] = self.chat.members.get(&user).map(wire::member).unwrap_or(Value::Null);
         data["message_author_id"] = json!(author);
-        self.announce(
-            "MESSAGE_REACTION_ADD",
-            Intents::GUILD_MESSAGE_REACTIONS,
-            Some(channel),
-            data,
-        );
-        let what = What::ReactionAdded {
-            message: id,
-            user,
-            emoji: emoji.to_owned(),
-        };
+        self.announce("MESSAGE_REACTION_ADD", Intents::GUILD_MESSAGE_REACTIONS, Some(channel), data);
+        let what = What::ReactionAdded { message: id, user, emoji: emoji.to_owned() };
         self.record(Some(channel), Some(user), what);
         Ok(())
     }
@@ -529,17 +364,9 @@ impl State {
         emoji: &str,
         by: UserId,
     ) -> Result<(), ApiError> {
-        let message = self
-            .chat
-            .messages
-            .get_mut(&channel)
-            .and_then(|messages| messages.get_mut(&id));
+        let message = self.chat.messages.get_mut(&channel).and_then(|messages| messages.get_mut(&id));
         let message = message.ok_or_else(ApiError::unknown_message)?;
-        let Some(reaction) = message
-            .reactions
-            .iter_mut()
-            .find(|reaction| reaction.emoji == emoji)
-        else {
+        let Some(reaction) = message.reactions.iter_mut().find(|reaction| reaction.emoji == emoji) else {
             return Err(ApiError::new(404, 10014, "Unknown Emoji"));
         };
         let before = reaction.users.len();
@@ -547,21 +374,10 @@ impl State {
         if reaction.users.len() == before {
             return Ok(());
         }
-        message
-            .reactions
-            .retain(|reaction| !reaction.users.is_empty());
+        message.reactions.retain(|reaction| !reaction.users.is_empty());
         let data = self.reaction_event(channel, id, user, emoji);
-        self.announce(
-            "MESSAGE_REACTION_REMOVE",
-            Intents::GUILD_MESSAGE_REACTIONS,
-            Some(channel),
-            data,
-        );
-        let what = What::ReactionRemoved {
-            message: id,
-            user,
-            emoji: emoji.to_owned(),
-        };
+        self.announce("MESSAGE_REACTION_REMOVE", Intents::GUILD_MESSAGE_REACTIONS, Some(channel), data);
+        let what = What::ReactionRemoved { message: id, user, emoji: emoji.to_owned() };
         self.record(Some(channel), Some(by), what);
         Ok(())
     }
@@ -574,18 +390,13 @@ impl State {
         emoji: Option<&str>,
         by: UserId,
     ) -> Result<(), ApiError> {
-        let message = self
-            .chat
-            .messages
-            .get_mut(&channel)
-            .and_then(|messages| messages.get_mut(&id));
+        let message = self.chat.messages.get_mut(&channel).and_then(|messages| messages.get_mut(&id));
         let message = message.ok_or_else(ApiError::unknown_message)?;
         let (gone, kept) = std::mem::take(&mut message.reactions)
             .into_iter()
             .partition::<Vec<_>, _>(|reaction| emoji.is_none_or(|emoji| reaction.emoji == emoji));
         message.reactions = kept;
-        let mut data =
-            json!({ "channel_id": channel, "message_id": id, "guild_id": self.chat.guild });
+        let mut data = json!({ "channel_id": channel, "message_id": id, "guild_id": self.chat.guild });
         let name = match emoji {
             Some(emoji) => {
                 data["emoji"] = wire::emoji(emoji);
@@ -596,24 +407,14 @@ impl State {
         self.announce(name, Intents::GUILD_MESSAGE_REACTIONS, Some(channel), data);
         for reaction in gone {
             for user in reaction.users {
-                let what = What::ReactionRemoved {
-                    message: id,
-                    user,
-                    emoji: reaction.emoji.clone(),
-                };
+                let what = What::ReactionRemoved { message: id, user, emoji: reaction.emoji.clone() };
                 self.record(Some(channel), Some(by), what);
             }
         }
         Ok(())
     }
 
-    fn reaction_event(
-        &self,
-        channel: ChannelId,
-        message: MessageId,
-        user: UserId,
-        emoji: &str,
-    ) -> Value {
+    fn reaction_event(&self, channel: ChannelId, message: MessageId, user: UserId, emoji: &str) -> Value {
         json!({
             "user_id": user, "channel_id": channel, "message_id": message, "guild_id": self.chat.guild,
             "emoji": wire::emoji(emoji), "burst": false, "type": 0, "burst_colors": [],
@@ -623,11 +424,7 @@ impl State {
     /// Adds a channel, category or thread that is complete but for its id.
     pub(super) fn add_channel(&mut self, channel: Channel, by: UserId) {
         let id = channel.id;
-        let name = if channel.thread.is_some() {
-            "THREAD_CREATE"
-        } else {
-            "CHANNEL_CREATE"
-        };
+        let name = if channel.thread.is_some() { "THREAD_CREATE" } else { "CHANNEL_CREATE" };
         self.chat.channels.insert(id, channel.clone());
         let mut data = wire::channel(&self.chat, &channel, self.chat.bot);
         if channel.thread.is_some() {
@@ -635,22 +432,12 @@ impl State {
             self.mark_thread_start(&channel);
         }
         self.announce(name, Intents::GUILDS, Some(id), data);
-        self.record(
-            Some(id),
-            Some(by),
-            What::ChannelCreated {
-                channel_now: Box::new(channel),
-            },
-        );
+        self.record(Some(id), Some(by), What::ChannelCreated { channel_now: Box::new(channel) });
     }
 
     fn mark_thread_start(&mut self, thread: &Channel) {
         let Some(parent) = thread.parent else { return };
-        let start = self
-            .chat
-            .messages
-            .get_mut(&parent)
-            .and_then(|messages| messages.get_mut(&thread.id.cast()));
+        let start = self.chat.messages.get_mut(&parent).and_then(|messages| messages.get_mut(&thread.id.cast()));
         if let Some(start) = start {
             start.flags |= FLAG_HAS_THREAD;
             let start = start.clone();
@@ -659,12 +446,7 @@ impl State {
     }
 
     /// Changes a channel by `change` (given the channel and now), and says so if anything changed.
-    pub(super) fn change_channel(
-        &mut self,
-        id: ChannelId,
-        by: Option<UserId>,
-        change: impl FnOnce(&mut Channel, Timestamp),
-    ) {
+    pub(super) fn change_channel(&mut self, id: ChannelId, by: Option<UserId>, change: impl FnOnce(&mut Channel, Timestamp)) {
         let now = self.now();
         let Some(channel) = self.chat.channels.get_mut(&id) else {
             return;
@@ -675,41 +457,23 @@ impl State {
         if after == before {
             return;
         }
-        let name = if after.thread.is_some() {
-            "THREAD_UPDATE"
-        } else {
-            "CHANNEL_UPDATE"
-        };
+        let name = if after.thread.is_some() { "THREAD_UPDATE" } else { "CHANNEL_UPDATE" };
         let data = wire::channel(&self.chat, &after, self.chat.bot);
         self.announce(name, Intents::GUILDS, Some(id), data);
-        let what = What::ChannelUpdated {
-            channel_now: Box::new(after),
-            before: Box::new(before),
-        };
+        let what = What::ChannelUpdated { channel_now: Box::new(after), before: Box::new(before) };
         self.record(Some(id), by, what);
     }
 
     /// Removes a channel or thread with its messages; the threads of a channel go with it.
     pub(super) fn remove_channel(&mut self, id: ChannelId, by: Option<UserId>) -> Option<Channel> {
         let seen = self.bot_sees(id);
-        for thread in self
-            .chat
-            .threads_of(id)
-            .iter()
-            .map(|thread| thread.id)
-            .collect::<Vec<_>>()
-        {
+        for thread in self.chat.threads_of(id).iter().map(|thread| thread.id).collect::<Vec<_>>() {
             self.remove_channel(thread, by);
         }
         let place = self.chat.channel_label(id);
         let channel = self.chat.channels.remove(&id)?;
         self.chat.messages.remove(&id);
-        for child in self
-            .chat
-            .channels
-            .values_mut()
-            .filter(|child| child.parent == Some(id))
-        {
+        for child in self.chat.channels.values_mut().filter(|child| child.parent == Some(id)) {
             child.parent = None;
         }
         let (name, data) = if channel.thread.is_some() {
@@ -718,22 +482,12 @@ impl State {
             });
             ("THREAD_DELETE", data)
         } else {
-            (
-                "CHANNEL_DELETE",
-                wire::channel(&self.chat, &channel, self.chat.bot),
-            )
+            ("CHANNEL_DELETE", wire::channel(&self.chat, &channel, self.chat.bot))
         };
         if seen {
-            self.sessions
-                .dispatch(name, Intents::GUILDS, |_| data.clone());
+            self.sessions.dispatch(name, Intents::GUILDS, |_| data.clone());
         }
-        self.record(
-            Some(id),
-            by,
-            What::ChannelDeleted {
-                before: Box::new(channel.clone()),
-            },
-        );
+        self.record(Some(id), by, What::ChannelDeleted { before: Box::new(channel.clone()) });
         if let Some(change) = self.feed.changes.last_mut().and_then(Arc::get_mut) {
             change.place = place;
         }
@@ -744,17 +498,9 @@ impl State {
     /// which nobody can tell from a timer.
     pub(super) fn settle_thread(&mut self, id: ChannelId) {
         let now = self.now();
-        let due = self
-            .chat
-            .channels
-            .get(&id)
-            .and_then(|channel| channel.thread.as_ref())
-            .is_some_and(|thread| {
-                !thread.archived
-                    && now
-                        >= thread.active
-                            + chrono::TimeDelta::minutes(thread.auto_archive_minutes.into())
-            });
+        let due = self.chat.channels.get(&id).and_then(|channel| channel.thread.as_ref()).is_some_and(|thread| {
+            !thread.archived && now >= thread.active + chrono::TimeDelta::minutes(thread.auto_archive_minutes.into())
+        });
         if due {
             self.change_channel(id, None, |channel, now| {
                 if let Some(thread) = &mut channel.thread {
@@ -834,17 +580,7 @@ fn add_roles(chat: &mut Chat, world: &World, ids: &mut Snowflakes) {
     let mut add = |id: RoleId, name: &str, permissions, managed| {
         let position = u16::try_from(chat.roles.len()).unwrap_or(u16::MAX);
         let name = name.to_owned();
-        chat.roles.insert(
-            id,
-            Role {
-                id,
-                name,
-                permissions,
-                position,
-                mentionable: false,
-                managed,
-            },
-        );
+        chat.roles.insert(id, Role { id, name, permissions, position, mentionable: false, managed });
     };
     add(chat.guild.cast(), "@everyone", world.everyone, false);
     for role in &world.roles {
@@ -873,61 +609,28 @@ fn add_people(chat: &mut Chat, world: &World, ids: &mut Snowflakes, now: Timesta
     };
     chat.members.extend([(bot.id, bot), (owner.id, owner)]);
     for persona in &world.personas {
-        let roles = persona
-            .roles
-            .iter()
-            .filter_map(|name| chat.role_named(name))
-            .map(|role| role.id)
-            .collect();
+        let roles = persona.roles.iter().filter_map(|name| chat.role_named(name)).map(|role| role.id).collect();
         let id = ids.fixed();
         let (name, display_name) = (persona.name.clone(), persona.display_name.clone());
-        chat.members.insert(
-            id,
-            Member {
-                id,
-                name,
-                display_name,
-                bot: persona.bot,
-                roles,
-                joined: now,
-            },
-        );
+        chat.members.insert(id, Member { id, name, display_name, bot: persona.bot, roles, joined: now });
     }
 }
 
 fn add_channels(chat: &mut Chat, world: &World, ids: &mut Snowflakes, now: Timestamp) {
     for spec in &world.channels {
         let id: ChannelId = ids.fixed();
-        let parent = spec
-            .parent
-            .as_ref()
-            .and_then(|name| chat.channel_named(name))
-            .map(|parent| parent.id);
+        let parent = spec.parent.as_ref().and_then(|name| chat.channel_named(name)).map(|parent| parent.id);
         let mut overwrites = Vec::new();
         if !spec.only.is_empty() {
             let none = Permissions::empty();
-            overwrites.push(role_overwrite(
-                chat.guild.cast(),
-                none,
-                Permissions::VIEW_CHANNEL,
-            ));
+            overwrites.push(role_overwrite(chat.guild.cast(), none, Permissions::VIEW_CHANNEL));
             let bot_role = chat.roles.values().find(|role| role.managed);
-            let allowed = spec
-                .only
-                .iter()
-                .filter_map(|name| chat.role_named(name))
-                .chain(bot_role);
-            overwrites.extend(
-                allowed.map(|role| role_overwrite(role.id, Permissions::VIEW_CHANNEL, none)),
-            );
+            let allowed = spec.only.iter().filter_map(|name| chat.role_named(name)).chain(bot_role);
+            overwrites.extend(allowed.map(|role| role_overwrite(role.id, Permissions::VIEW_CHANNEL, none)));
         }
         let channel = Channel {
             id,
-            kind: if spec.category {
-                ChannelType::GuildCategory
-            } else {
-                ChannelType::GuildText
-            },
+            kind: if spec.category { ChannelType::GuildCategory } else { ChannelType::GuildText },
             name: spec.name.clone(),
             topic: None,
             parent,
@@ -944,12 +647,7 @@ fn add_channels(chat: &mut Chat, world: &World, ids: &mut Snowflakes, now: Times
 }
 
 fn role_overwrite(role: RoleId, allow: Permissions, deny: Permissions) -> PermissionOverwrite {
-    PermissionOverwrite {
-        allow,
-        deny,
-        id: role.cast(),
-        kind: PermissionOverwriteType::Role,
-    }
+    PermissionOverwrite { allow, deny, id: role.cast(), kind: PermissionOverwriteType::Role }
 }
 
 /// Whether `embed` shows the file, in which case its links are made real.
@@ -958,11 +656,7 @@ fn shows(embed: &mut Embed, attachment: &Attachment) -> bool {
     let image = embed.image.as_mut().map(|image| &mut image.url);
     let thumbnail = embed.thumbnail.as_mut().map(|thumbnail| &mut thumbnail.url);
     let mut shown = false;
-    for url in [image, thumbnail]
-        .into_iter()
-        .flatten()
-        .filter(|url| **url == wanted)
-    {
+    for url in [image, thumbnail].into_iter().flatten().filter(|url| **url == wanted) {
         url.clone_from(&attachment.url);
         shown = true;
     }
@@ -983,7 +677,5 @@ fn content_type(filename: &str) -> &'static str {
 }
 
 fn encode(filename: &str) -> String {
-    url::form_urlencoded::byte_serialize(filename.as_bytes())
-        .collect::<String>()
-        .replace('+', "%20")
+    url::form_urlencoded::byte_serialize(filename.as_bytes()).collect::<String>().replace('+', "%20")
 }

@@ -22,16 +22,12 @@ const INDENT: &str = "          ";
 /// Percent that must have been added before a creeping edit is shown again.
 const NOTICEABLE_PERCENT: u32 = 25;
 
-static MARK: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"<(?:@[!&]?|#)(\d+)>|<t:(-?\d+)(?::([tTdDfFR]))?>|<a?:(\w+):\d+>")
-        .expect("a constant pattern")
-});
-static PERCENT: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"(\d{1,3})(?:\.\d+)? ?%").expect("a constant pattern"));
+static MARK: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"<(?:@[!&]?|#)(\d+)>|<t:(-?\d+)(?::([tTdDfFR]))?>|<a?:(\w+):\d+>").expect("a constant pattern"));
+static PERCENT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(\d{1,3})(?:\.\d+)? ?%").expect("a constant pattern"));
 /// What changes while something only goes on: numbers, bars, units of time, and stamps.
-static CREEPING: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"<t:[^>]*>|[\d.,:%█▓▒░▰▱■□▏▎▍▌▋▊▉\s]+|\b[smhd]\b").expect("a constant pattern")
-});
+static CREEPING: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"<t:[^>]*>|[\d.,:%█▓▒░▰▱■□▏▎▍▌▋▊▉\s]+|\b[smhd]\b").expect("a constant pattern"));
 
 /// What to print for a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +57,7 @@ impl Transcript {
     /// The lines for `change`; `None` if a person would not notice it. `chat` gives mentions their names.
     pub fn show(&mut self, change: &Change, chat: &Chat) -> Option<Shown> {
         if let What::MessagePosted { message } | What::MessageEdited { message } = &change.what {
-            self.titles
-                .insert(message.id, excerpt(&plain(chat, &message.text())));
+            self.titles.insert(message.id, excerpt(&plain(chat, &message.text())));
         }
         let text = match &change.what {
             What::MessagePosted { message } => posted(chat, message)?,
@@ -71,47 +66,23 @@ impl Transcript {
                 format!("deletes {:?}", excerpt(&plain(chat, &message.text())))
             }
             What::PinChanged { message } => {
-                let verb = if message.pinned.is_some() {
-                    "pins"
-                } else {
-                    "unpins"
-                };
+                let verb = if message.pinned.is_some() { "pins" } else { "unpins" };
                 format!("{verb} {:?}", excerpt(&plain(chat, &message.text())))
             }
             What::ReactionAdded { message, emoji, .. } => {
                 format!("reacts {emoji} to {}", self.about(*message))
             }
-            What::ReactionRemoved {
-                message,
-                user,
-                emoji,
-            } => {
+            What::ReactionRemoved { message, user, emoji } => {
                 let whose = chat.user_label(*user);
-                let whose = if whose == change.who {
-                    "their".to_owned()
-                } else {
-                    format!("{whose}'s")
-                };
+                let whose = if whose == change.who { "their".to_owned() } else { format!("{whose}'s") };
                 format!("takes {whose} {emoji} from {}", self.about(*message))
             }
             What::ChannelCreated { channel_now } => {
-                format!(
-                    "opens this {}",
-                    if channel_now.thread.is_some() {
-                        "thread"
-                    } else {
-                        "channel"
-                    }
-                )
+                format!("opens this {}", if channel_now.thread.is_some() { "thread" } else { "channel" })
             }
-            What::ChannelUpdated {
-                channel_now,
-                before,
-            } => renamed(channel_now, before)?,
+            What::ChannelUpdated { channel_now, before } => renamed(channel_now, before)?,
             What::ChannelDeleted { .. } => "deletes the channel".to_owned(),
-            What::InteractionCreated { interaction }
-                if interaction.kind != InteractionKind::Autocomplete =>
-            {
+            What::InteractionCreated { interaction } if interaction.kind != InteractionKind::Autocomplete => {
                 format!("▸ {}", interaction.said)
             }
             What::InteractionAnswered { response, .. } => answered(response)?,
@@ -119,11 +90,7 @@ impl Transcript {
                 format!("registers its commands: /{}", names.join(" /"))
             }
             What::EventChanged { event } => {
-                format!(
-                    "puts {:?} into the calendar for {}",
-                    event.name,
-                    event.start.format("%Y-%m-%d %H:%M UTC")
-                )
+                format!("puts {:?} into the calendar for {}", event.name, event.start.format("%Y-%m-%d %H:%M UTC"))
             }
             What::Gateway { state } => format!("gateway: {state}"),
             What::MemberUpdated { .. } => "has other roles now".to_owned(),
@@ -135,10 +102,7 @@ impl Transcript {
     }
 
     fn about(&self, message: MessageId) -> String {
-        self.titles.get(&message).map_or_else(
-            || "an older message".to_owned(),
-            |title| format!("{title:?}"),
-        )
+        self.titles.get(&message).map_or_else(|| "an older message".to_owned(), |title| format!("{title:?}"))
     }
 
     fn edited(&mut self, change: &Change, chat: &Chat, message: &Message) -> Option<Shown> {
@@ -146,8 +110,7 @@ impl Transcript {
         let percent = percent(&now);
         let Some(before) = message.history.last() else {
             // It was "thinking" until now.
-            return posted(chat, message)
-                .map(|text| Shown::Lines(format!("{}{text}", head(change))));
+            return posted(chat, message).map(|text| Shown::Lines(format!("{}{text}", head(change))));
         };
         let former = Message {
             content: before.content.clone(),
@@ -156,10 +119,7 @@ impl Transcript {
             ..message.clone()
         };
         let then = former.text();
-        let fresh: Vec<_> = now
-            .lines()
-            .filter(|line| !then.lines().any(|old| old == *line))
-            .collect();
+        let fresh: Vec<_> = now.lines().filter(|line| !then.lines().any(|old| old == *line)).collect();
         if fresh.is_empty() && before.components == message.components {
             return None;
         }
@@ -167,32 +127,18 @@ impl Transcript {
         let creeping = CREEPING.replace_all(&then, " ") == CREEPING.replace_all(&now, " ");
         if creeping && before.components == message.components {
             // A transcript that began after the message had been posted starts from what it says first.
-            let shown = *self
-                .percents
-                .entry(message.id)
-                .or_insert_with(|| self::percent(&then).unwrap_or(0));
-            let noticeable = percent.is_some_and(|percent| {
-                percent.abs_diff(shown) >= NOTICEABLE_PERCENT || (percent == 100 && shown < 100)
-            });
+            let shown = *self.percents.entry(message.id).or_insert_with(|| self::percent(&then).unwrap_or(0));
+            let noticeable =
+                percent.is_some_and(|percent| percent.abs_diff(shown) >= NOTICEABLE_PERCENT || (percent == 100 && shown < 100));
             let text = format!("{}✎ {}", head(change), excerpt(&line));
             if !noticeable {
                 return Some(Shown::Progress(text));
             }
-            self.percents
-                .extend(percent.map(|percent| (message.id, percent)));
+            self.percents.extend(percent.map(|percent| (message.id, percent)));
             return Some(Shown::Lines(text));
         }
-        self.percents
-            .extend(percent.map(|percent| (message.id, percent)));
-        let mut text = format!(
-            "{}✎ {}",
-            head(change),
-            if line.is_empty() {
-                excerpt(&plain(chat, &now))
-            } else {
-                line
-            }
-        );
+        self.percents.extend(percent.map(|percent| (message.id, percent)));
+        let mut text = format!("{}✎ {}", head(change), if line.is_empty() { excerpt(&plain(chat, &now)) } else { line });
         if before.components != message.components {
             push_rows(&mut text, message);
         }
@@ -243,15 +189,8 @@ fn posted(chat: &Chat, message: &Message) -> Option<String> {
 }
 
 fn push_box(text: &mut String, chat: &Chat, embed: &Embed) {
-    let title = embed
-        .title
-        .as_deref()
-        .or(embed.author.as_ref().map(|author| author.name.as_str()));
-    let _ = write!(
-        text,
-        "\n{INDENT}┌ {}",
-        plain(chat, title.unwrap_or_default())
-    );
+    let title = embed.title.as_deref().or(embed.author.as_ref().map(|author| author.name.as_str()));
+    let _ = write!(text, "\n{INDENT}┌ {}", plain(chat, title.unwrap_or_default()));
     let mut line = |body: &str| {
         for line in plain(chat, body).lines() {
             let _ = write!(text, "\n{INDENT}│ {line}");
@@ -259,17 +198,10 @@ fn push_box(text: &mut String, chat: &Chat, embed: &Embed) {
     };
     line(embed.description.as_deref().unwrap_or_default());
     for field in &embed.fields {
-        let gap = if field.value.contains('\n') {
-            "\n"
-        } else {
-            " "
-        };
+        let gap = if field.value.contains('\n') { "\n" } else { " " };
         line(&format!("{}:{gap}{}", field.name, field.value));
     }
-    let footer = embed
-        .footer
-        .as_ref()
-        .map_or("", |footer| footer.text.as_str());
+    let footer = embed.footer.as_ref().map_or("", |footer| footer.text.as_str());
     let _ = write!(text, "\n{INDENT}└ {}", plain(chat, footer));
     text.truncate(text.trim_end().len());
 }
@@ -287,26 +219,11 @@ fn push_rows(text: &mut String, message: &Message) {
 fn label(component: &Component) -> Option<String> {
     match component {
         Component::Button(button) => {
-            let label = button
-                .label
-                .as_deref()
-                .or(button.custom_id.as_deref())
-                .unwrap_or_default();
-            let link = if button.style == ButtonStyle::Link {
-                " ↗"
-            } else {
-                ""
-            };
-            Some(if button.disabled {
-                format!("({label})")
-            } else {
-                format!("[{label}{link}]")
-            })
+            let label = button.label.as_deref().or(button.custom_id.as_deref()).unwrap_or_default();
+            let link = if button.style == ButtonStyle::Link { " ↗" } else { "" };
+            Some(if button.disabled { format!("({label})") } else { format!("[{label}{link}]") })
         }
-        Component::SelectMenu(select) => Some(format!(
-            "[{} ▾]",
-            select.placeholder.as_deref().unwrap_or(&select.custom_id)
-        )),
+        Component::SelectMenu(select) => Some(format!("[{} ▾]", select.placeholder.as_deref().unwrap_or(&select.custom_id))),
         _ => None,
     }
 }
@@ -336,10 +253,7 @@ fn renamed(now: &super::Channel, before: &super::Channel) -> Option<String> {
         return Some(format!("renames #{} to #{}", before.name, now.name));
     }
     if now.topic != before.topic {
-        return Some(format!(
-            "sets the topic: {}",
-            now.topic.as_deref().unwrap_or("(none)")
-        ));
+        return Some(format!("sets the topic: {}", now.topic.as_deref().unwrap_or("(none)")));
     }
     let (now, before) = (now.thread.as_ref()?, before.thread.as_ref()?);
     match (now.archived, before.archived) {
@@ -352,11 +266,7 @@ fn renamed(now: &super::Channel, before: &super::Channel) -> Option<String> {
 fn answered(response: &Response) -> Option<String> {
     match response {
         Response::NotAnswered => Some("⚠ the application did not respond".to_owned()),
-        Response::Modal(modal) => Some(format!(
-            "asks: {} ({})",
-            modal.title,
-            modal.inputs().join(", ")
-        )),
+        Response::Modal(modal) => Some(format!("asks: {} ({})", modal.title, modal.inputs().join(", "))),
         // The message itself is shown.
         Response::Waiting
         | Response::Deferred(_)
@@ -371,15 +281,8 @@ fn answered(response: &Response) -> Option<String> {
 fn plain(chat: &Chat, text: &str) -> String {
     let replaced = MARK.replace_all(text, |found: &Captures<'_>| {
         if let Some(seconds) = found.get(2) {
-            let at = seconds
-                .as_str()
-                .parse()
-                .ok()
-                .and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-            let pattern = if found
-                .get(3)
-                .is_some_and(|style| matches!(style.as_str(), "d" | "D" | "f" | "F"))
-            {
+            let at = seconds.as_str().parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+            let pattern = if found.get(3).is_some_and(|style| matches!(style.as_str(), "d" | "D" | "f" | "F")) {
                 "%Y-%m-%d %H:%M UTC"
             } else {
                 "%H:%M:%S UTC"

@@ -5,9 +5,7 @@ use chrono::SecondsFormat;
 use serde_json::{Value, json};
 use twilight_model::channel::ChannelType;
 
-use super::chat::{
-    Attachment, Channel, Chat, FLAG_HAS_THREAD, Member, Message, Reaction, Role, ScheduledEvent,
-};
+use super::chat::{Attachment, Channel, Chat, FLAG_HAS_THREAD, Member, Message, Reaction, Role, ScheduledEvent};
 use super::ids::{ChannelId, UserId};
 use super::permissions;
 use crate::domain::Timestamp;
@@ -123,8 +121,7 @@ pub(super) struct View {
 /// A message object as the bot gets it.
 pub(super) fn message(chat: &Chat, message: &Message, view: View) -> Value {
     let author = chat.members.get(&message.author);
-    let shown =
-        view.content || message.author == chat.bot || message.pings.users.contains(&chat.bot);
+    let shown = view.content || message.author == chat.bot || message.pings.users.contains(&chat.bot);
     let mut value = json!({
         "id": message.id, "channel_id": message.channel, "type": message.kind, "tts": false,
         "author": author.map(user), "content": if shown { message.content.as_str() } else { "" },
@@ -137,11 +134,7 @@ pub(super) fn message(chat: &Chat, message: &Message, view: View) -> Value {
         "pinned": message.pinned.is_some(), "flags": message.flags,
     });
     if !message.reactions.is_empty() {
-        value["reactions"] = message
-            .reactions
-            .iter()
-            .map(|found| reaction(found, chat.bot))
-            .collect();
+        value["reactions"] = message.reactions.iter().map(|found| reaction(found, chat.bot)).collect();
     }
     add_links(chat, message, &mut value);
     if view.gateway && !message.is_ephemeral() {
@@ -152,15 +145,12 @@ pub(super) fn message(chat: &Chat, message: &Message, view: View) -> Value {
 }
 
 fn add_links(chat: &Chat, message: &Message, value: &mut Value) {
-    if let Some(nonce) = message
-        .nonce
-        .as_ref()
-        .filter(|_| message.author == chat.bot)
-    {
+    if let Some(nonce) = message.nonce.as_ref().filter(|_| message.author == chat.bot) {
         value["nonce"] = json!(nonce);
     }
     if let Some(reply_to) = message.reply_to {
-        value["message_reference"] = json!({ "type": 0, "message_id": reply_to, "channel_id": message.channel, "guild_id": chat.guild });
+        value["message_reference"] =
+            json!({ "type": 0, "message_id": reply_to, "channel_id": message.channel, "guild_id": chat.guild });
     }
     if message.interaction.is_some() {
         value["application_id"] = json!(chat.application);
@@ -216,11 +206,7 @@ pub(super) fn guild_create(chat: &Chat) -> Value {
     let visible = |found: &&Channel| !permissions::in_channel(chat, chat.bot, found.id).is_empty();
     let open = |found: &&Channel| found.thread.as_ref().is_some_and(|thread| !thread.archived);
     let wire = |found: &Channel| channel(chat, found, chat.bot);
-    let channels = chat
-        .channels
-        .values()
-        .filter(|found| found.thread.is_none())
-        .filter(visible);
+    let channels = chat.channels.values().filter(|found| found.thread.is_none()).filter(visible);
     let threads = chat.channels.values().filter(open).filter(visible);
     let mut value = guild(chat);
     value["joined_at"] = json!(chat.members.get(&chat.bot).map(|bot| timestamp(bot.joined)));
@@ -229,21 +215,12 @@ pub(super) fn guild_create(chat: &Chat) -> Value {
     value["member_count"] = json!(chat.members.len());
     value["voice_states"] = json!([]);
     // Without the members intent the bot gets itself only.
-    value["members"] = chat
-        .members
-        .get(&chat.bot)
-        .into_iter()
-        .map(member)
-        .collect();
+    value["members"] = chat.members.get(&chat.bot).into_iter().map(member).collect();
     value["channels"] = channels.map(wire).collect();
     value["threads"] = threads.map(wire).collect();
     value["presences"] = json!([]);
     value["stage_instances"] = json!([]);
-    value["guild_scheduled_events"] = chat
-        .events
-        .values()
-        .map(|event| scheduled_event(chat, event))
-        .collect();
+    value["guild_scheduled_events"] = chat.events.values().map(|event| scheduled_event(chat, event)).collect();
     value["soundboard_sounds"] = json!([]);
     value
 }

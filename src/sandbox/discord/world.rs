@@ -113,9 +113,7 @@ impl World {
     /// dana (dba), sam (security), mia (moderator), and noor, who holds no role.
     #[must_use]
     pub fn operations() -> Self {
-        let moderate = Permissions::MANAGE_MESSAGES
-            | Permissions::MANAGE_THREADS
-            | Permissions::MANAGE_CHANNELS;
+        let moderate = Permissions::MANAGE_MESSAGES | Permissions::MANAGE_THREADS | Permissions::MANAGE_CHANNELS;
         Self::new("Night Shift")
             .role("operator")
             .role("operations_lead")
@@ -145,10 +143,7 @@ impl World {
     /// Adds a role with permissions.
     #[must_use]
     pub fn role_with(mut self, name: &str, permissions: Permissions) -> Self {
-        self.roles.push(RoleSpec {
-            name: name.to_owned(),
-            permissions,
-        });
+        self.roles.push(RoleSpec { name: name.to_owned(), permissions });
         self
     }
 
@@ -176,13 +171,7 @@ impl World {
         self.add_channel(name, true, None, &[])
     }
 
-    fn add_channel(
-        mut self,
-        name: &str,
-        category: bool,
-        parent: Option<&str>,
-        only: &[&str],
-    ) -> Self {
+    fn add_channel(mut self, name: &str, category: bool, parent: Option<&str>, only: &[&str]) -> Self {
         self.channels.push(ChannelSpec {
             name: name.to_owned(),
             category,
@@ -197,12 +186,7 @@ impl World {
     pub fn persona(mut self, name: &str, display_name: &str, roles: &[&str]) -> Self {
         let roles = roles.iter().map(|&role| role.to_owned()).collect();
         let (name, display_name) = (name.to_owned(), display_name.to_owned());
-        self.personas.push(PersonaSpec {
-            name,
-            display_name,
-            roles,
-            bot: false,
-        });
+        self.personas.push(PersonaSpec { name, display_name, roles, bot: false });
         self
     }
 

@@ -14,35 +14,18 @@ struct Control {
 
 impl Control {
     fn of(bot: &Bot) -> Self {
-        Self {
-            base: format!("{}/sandbox/v1", bot.model.base_url()),
-            client: reqwest::Client::new(),
-        }
+        Self { base: format!("{}/sandbox/v1", bot.model.base_url()), client: reqwest::Client::new() }
     }
 
     async fn get(&self, path: &str) -> Value {
-        let answer = self
-            .client
-            .get(format!("{}{path}", self.base))
-            .send()
-            .await
-            .expect("answered");
+        let answer = self.client.get(format!("{}{path}", self.base)).send().await.expect("answered");
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
         answer.json().await.expect("json")
     }
 
     async fn post(&self, path: &str, body: Value) -> (u16, Value) {
-        let answer = self
-            .client
-            .post(format!("{}{path}", self.base))
-            .json(&body)
-            .send()
-            .await
-            .expect("answered");
-        (
-            answer.status().as_u16(),
-            answer.json().await.unwrap_or_default(),
-        )
+        let answer = self.client.post(format!("{}{path}", self.base)).json(&body).send().await.expect("answered");
+        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
     }
 }
 
@@ -59,17 +42,10 @@ async fn a_person_can_be_played_over_http_and_reads_only_their_own_ephemeral_mes
             _ => None,
         })
         .await;
-    let text = CreateInteractionResponseMessage::new()
-        .content("just for you")
-        .ephemeral(true);
-    command
-        .create_response(&bot.http, CreateInteractionResponse::Message(text))
-        .await
-        .expect("answered");
+    let text = CreateInteractionResponseMessage::new().content("just for you").ephemeral(true);
+    command.create_response(&bot.http, CreateInteractionResponse::Message(text)).await.expect("answered");
     let id = asked["interaction"].as_str().expect("an id");
-    let answered = control
-        .get(&format!("/interactions/{id}?wait_millis=5000"))
-        .await;
+    let answered = control.get(&format!("/interactions/{id}?wait_millis=5000")).await;
     assert_eq!(answered["message"]["content"], "just for you");
 
     let seen = |state: Value| state["messages"].to_string().contains("just for you");
@@ -77,21 +53,11 @@ async fn a_person_can_be_played_over_http_and_reads_only_their_own_ephemeral_mes
     assert!(!seen(control.get("/state?as=dana").await));
     assert!(seen(control.get("/state").await));
     let channels = control.get("/state?as=dana").await["channels"].to_string();
-    assert!(
-        channels.contains("ops") && !channels.contains("leads"),
-        "hidden channels are hidden"
-    );
+    assert!(channels.contains("ops") && !channels.contains("leads"), "hidden channels are hidden");
 
-    let (status, refused) = control
-        .post(
-            "/act",
-            json!({ "as": "olivia", "act": "send", "channel": "nowhere", "text": "x" }),
-        )
-        .await;
-    assert_eq!(
-        (status, refused["refused"].as_str()),
-        (400, Some("no channel \"nowhere\""))
-    );
+    let (status, refused) =
+        control.post("/act", json!({ "as": "olivia", "act": "send", "channel": "nowhere", "text": "x" })).await;
+    assert_eq!((status, refused["refused"].as_str()), (400, Some("no channel \"nowhere\"")));
     bot.stop().await;
 }
 
@@ -99,16 +65,8 @@ async fn a_person_can_be_played_over_http_and_reads_only_their_own_ephemeral_mes
 async fn changes_come_as_server_sent_events_from_where_one_left_off() {
     let bot = Bot::rest(&quiet_model().await);
     let control = Control::of(&bot);
-    bot.channel("ops")
-        .say(&bot.http, "first")
-        .await
-        .expect("sent");
-    let feed = control
-        .client
-        .get(format!("{}/changes?as=dana", control.base))
-        .send()
-        .await
-        .expect("open");
+    bot.channel("ops").say(&bot.http, "first").await.expect("sent");
+    let feed = control.client.get(format!("{}/changes?as=dana", control.base)).send().await.expect("open");
     let mut feed = feed.bytes_stream();
     let mut text = String::new();
     let mut until = async |wanted: &str| {
@@ -122,13 +80,8 @@ async fn changes_come_as_server_sent_events_from_where_one_left_off() {
         text.clone()
     };
     until("first").await;
-    bot.model
-        .send("leo", bot.model.channel("leads"), "private")
-        .expect("sent");
-    bot.channel("ops")
-        .say(&bot.http, "second")
-        .await
-        .expect("sent");
+    bot.model.send("leo", bot.model.channel("leads"), "private").expect("sent");
+    bot.channel("ops").say(&bot.http, "second").await.expect("sent");
     let text = until("second").await;
     assert!(!text.contains("private"), "a channel that dana cannot see");
     assert!(text.contains("\"what\":\"message_posted\"") && text.contains("id: 0"));
@@ -142,37 +95,14 @@ async fn faults_and_changes_of_the_world_are_switched_over_http() {
     let fault = json!({ "on": "POST /channels/*/messages", "fault": "rate_limited", "retry_after_secs": 1.5 });
     assert_eq!(control.post("/faults", fault).await.0, 200);
     assert_eq!(refusal(ops.say(&bot.http, "x").await).0, 429);
-    control
-        .client
-        .delete(format!("{}/faults", control.base))
-        .send()
-        .await
-        .expect("answered");
+    control.client.delete(format!("{}/faults", control.base)).send().await.expect("answered");
     ops.say(&bot.http, "x").await.expect("the fault is gone");
     let roles = json!({ "do": "set_roles", "user": "dana", "roles": ["operator"] });
     assert_eq!(control.post("/world", roles).await.0, 200);
-    assert_eq!(
-        control
-            .post(
-                "/world",
-                json!({ "do": "delete_channel", "channel": "ops" })
-            )
-            .await
-            .0,
-        200
-    );
+    assert_eq!(control.post("/world", json!({ "do": "delete_channel", "channel": "ops" })).await.0, 200);
     assert_eq!(refusal(ops.say(&bot.http, "x").await), (404, 10003));
-    assert_eq!(
-        control.post("/gateway", json!({ "do": "drop" })).await.0,
-        200
-    );
-    assert_eq!(
-        control.get("/counters").await["requests"]["POST /channels/{id}/messages 429"],
-        1
-    );
-    assert_eq!(
-        control.get("/requests").await.as_array().map(Vec::len),
-        Some(3)
-    );
+    assert_eq!(control.post("/gateway", json!({ "do": "drop" })).await.0, 200);
+    assert_eq!(control.get("/counters").await["requests"]["POST /channels/{id}/messages 429"], 1);
+    assert_eq!(control.get("/requests").await.as_array().map(Vec::len), Some(3));
     assert_eq!(control.get("/violations").await, json!([]));
 }

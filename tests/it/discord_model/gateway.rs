@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use pointsman::sandbox::discord::{Deaf, EventFault, World};
 use serenity::all::{
-    CreateChannel, CreateScheduledEvent, CreateThread, EditChannel, EditMessage, EditThread, Event,
-    GatewayIntents, ReactionType, ScheduledEventType,
+    CreateChannel, CreateScheduledEvent, CreateThread, EditChannel, EditMessage, EditThread, Event, GatewayIntents, ReactionType,
+    ScheduledEventType,
 };
 
 use super::{Bot, INTENTS, SOON, quiet_model, start};
@@ -28,14 +28,8 @@ fn reaction(event: &Event) -> Option<String> {
 async fn messages_and_reactions_reach_the_bot_without_others_words() {
     let model = quiet_model().await;
     let mut bot = Bot::online(&model).await;
-    let theirs = model
-        .send("dana", model.channel("ops"), "secret")
-        .expect("sent");
-    assert_eq!(
-        bot.expect("a message", message_text).await,
-        "",
-        "no message-content intent"
-    );
+    let theirs = model.send("dana", model.channel("ops"), "secret").expect("sent");
+    assert_eq!(bot.expect("a message", message_text).await, "", "no message-content intent");
     model.react("leo", theirs, "📌").expect("reacted");
     let (user, roles) = bot
         .expect("a reaction", |event| match event {
@@ -48,15 +42,9 @@ async fn messages_and_reactions_reach_the_bot_without_others_words() {
         .await;
     assert_eq!((user.get(), roles), (model.user("leo").get(), 2));
     model.unreact("leo", theirs, "📌").expect("taken back");
-    bot.expect("a removal", |event| {
-        matches!(event, Event::ReactionRemove(_)).then_some(())
-    })
-    .await;
+    bot.expect("a removal", |event| matches!(event, Event::ReactionRemove(_)).then_some(())).await;
     model.delete_message("dana", theirs).expect("deleted");
-    bot.expect("a deletion", |event| {
-        matches!(event, Event::MessageDelete(_)).then_some(())
-    })
-    .await;
+    bot.expect("a deletion", |event| matches!(event, Event::MessageDelete(_)).then_some(())).await;
     bot.stop().await;
 }
 
@@ -64,28 +52,15 @@ async fn messages_and_reactions_reach_the_bot_without_others_words() {
 async fn a_dropped_socket_is_resumed_and_what_was_missed_is_replayed() {
     let model = quiet_model().await;
     let mut bot = Bot::online(&model).await;
-    let sent = bot
-        .channel("ops")
-        .say(&bot.http, "gate")
-        .await
-        .expect("sent");
+    let sent = bot.channel("ops").say(&bot.http, "gate").await.expect("sent");
     bot.expect("its own message", message_text).await;
     model.refuse_connections(true);
     model.drop_gateway();
     model.wait_for_gateway_loss().await;
-    model
-        .react(
-            "dana",
-            pointsman::sandbox::discord::MessageId::new(sent.id.get()),
-            "✅",
-        )
-        .expect("reacted");
+    model.react("dana", pointsman::sandbox::discord::MessageId::new(sent.id.get()), "✅").expect("reacted");
     model.refuse_connections(false);
     assert_eq!(bot.expect("the missed reaction", reaction).await, "✅");
-    assert_eq!(
-        (model.counters().resumed, model.counters().identified),
-        (1, 1)
-    );
+    assert_eq!((model.counters().resumed, model.counters().identified), (1, 1));
     bot.stop().await;
 }
 
@@ -109,14 +84,8 @@ async fn a_refused_resume_becomes_a_new_session_and_the_events_between_are_lost(
     let mut bot = Bot::online(&model).await;
     model.refuse_resumes(1);
     model.ask_to_reconnect();
-    bot.expect("a second READY", |event| {
-        matches!(event, Event::Ready(_)).then_some(())
-    })
-    .await;
-    assert_eq!(
-        (model.counters().resumed, model.counters().identified),
-        (0, 2)
-    );
+    bot.expect("a second READY", |event| matches!(event, Event::Ready(_)).then_some(())).await;
+    assert_eq!((model.counters().resumed, model.counters().identified), (0, 2));
     bot.stop().await;
 }
 
@@ -134,16 +103,9 @@ async fn events_can_be_lost_repeated_and_turned_around() {
     model.spoil_events("MESSAGE_REACTION_ADD", EventFault::Reorder, 1);
     model.react("leo", message, "✅").expect("reacted");
     model.react("leo", message, "❌").expect("reacted");
-    let mut both = vec![
-        bot.expect("a reaction", reaction).await,
-        bot.expect("a reaction", reaction).await,
-    ];
+    let mut both = vec![bot.expect("a reaction", reaction).await, bot.expect("a reaction", reaction).await];
     both.sort();
-    assert_eq!(
-        both,
-        ["✅", "❌"],
-        "serenity runs each event in a task of its own, so only the set is certain"
-    );
+    assert_eq!(both, ["✅", "❌"], "serenity runs each event in a task of its own, so only the set is certain");
     bot.stop().await;
 }
 
@@ -152,16 +114,10 @@ async fn a_deaf_gateway_swallows_events_and_a_probe_shows_it() {
     let model = quiet_model().await;
     let mut bot = Bot::online(&model).await;
     model.set_deaf(Some(Deaf::Acknowledging));
-    let message = model
-        .send("dana", model.channel("ops"), "unheard")
-        .expect("sent");
+    let message = model.send("dana", model.channel("ops"), "unheard").expect("sent");
     model.set_deaf(None);
     model.react("dana", message, "✅").expect("reacted");
-    let first = bot
-        .expect("an event", |event| {
-            reaction(event).or_else(|| message_text(event))
-        })
-        .await;
+    let first = bot.expect("an event", |event| reaction(event).or_else(|| message_text(event))).await;
     assert_eq!(first, "✅", "the message was swallowed");
     bot.stop().await;
 }
@@ -169,25 +125,12 @@ async fn a_deaf_gateway_swallows_events_and_a_probe_shows_it() {
 #[tokio::test]
 async fn a_privileged_intent_that_is_not_switched_on_ends_the_client() {
     let model = quiet_model().await;
-    let client = serenity::client::ClientBuilder::new_with_http(
-        super::http(&model),
-        INTENTS | GatewayIntents::MESSAGE_CONTENT,
-    );
+    let client = serenity::client::ClientBuilder::new_with_http(super::http(&model), INTENTS | GatewayIntents::MESSAGE_CONTENT);
     let mut client = client.await.expect("a client");
-    let ended = tokio::time::timeout(SOON, client.start())
-        .await
-        .expect("it ends");
+    let ended = tokio::time::timeout(SOON, client.start()).await.expect("it ends");
     let error = ended.expect_err("refused");
-    assert!(matches!(
-        error,
-        serenity::Error::Gateway(serenity::gateway::GatewayError::DisallowedGatewayIntents)
-    ));
-    assert!(
-        model
-            .violations()
-            .iter()
-            .any(|violation| violation.what.starts_with("4014"))
-    );
+    assert!(matches!(error, serenity::Error::Gateway(serenity::gateway::GatewayError::DisallowedGatewayIntents)));
+    assert!(model.violations().iter().any(|violation| violation.what.starts_with("4014")));
     model.stop();
 }
 
@@ -223,10 +166,7 @@ async fn the_bot_hears_nothing_of_channels_it_cannot_see() {
     let mut bot = Bot::online(&model).await;
     model.revoke_from_bot(twilight_model::guild::Permissions::VIEW_CHANNEL);
     let ops = model.channel("ops");
-    assert!(
-        model.send("dana", ops, "hidden").is_err(),
-        "nobody else sees it either"
-    );
+    assert!(model.send("dana", ops, "hidden").is_err(), "nobody else sees it either");
     model.send("owner", ops, "hidden").expect("the owner may");
     model.grant_to_bot(twilight_model::guild::Permissions::VIEW_CHANNEL);
     let seen = model.send("owner", ops, "shown").expect("sent");
@@ -243,63 +183,29 @@ async fn the_bot_hears_nothing_of_channels_it_cannot_see() {
 #[tokio::test]
 async fn every_event_of_the_model_is_one_that_the_client_can_parse() {
     let members = twilight_model::gateway::Intents::GUILD_MEMBERS;
-    let model = start(
-        World::operations()
-            .without_rate_limits()
-            .privileged_intents(members),
-    )
-    .await;
+    let model = start(World::operations().without_rate_limits().privileged_intents(members)).await;
     let intents = INTENTS | GatewayIntents::GUILD_MEMBERS | GatewayIntents::GUILD_SCHEDULED_EVENTS;
     let mut bot = Bot::connecting(&model, intents).await;
     model.wait_for_gateway(SOON).await.expect("online");
     let (ops, guild) = (bot.channel("ops"), bot.guild());
 
-    let channel = guild
-        .create_channel(&bot.http, CreateChannel::new("incident-7"))
-        .await
-        .expect("created");
-    channel
-        .id
-        .edit(&bot.http, EditChannel::new().topic("SEV1"))
-        .await
-        .expect("edited");
+    let channel = guild.create_channel(&bot.http, CreateChannel::new("incident-7")).await.expect("created");
+    channel.id.edit(&bot.http, EditChannel::new().topic("SEV1")).await.expect("edited");
     channel.id.delete(&bot.http).await.expect("deleted");
     let sent = ops.say(&bot.http, "gate").await.expect("sent").id;
-    let thread = ops
-        .create_thread_from_message(&bot.http, sent, CreateThread::new("run 7"))
-        .await
-        .expect("opened");
-    thread
-        .id
-        .edit_thread(&bot.http, EditThread::new().archived(true))
-        .await
-        .expect("archived");
+    let thread = ops.create_thread_from_message(&bot.http, sent, CreateThread::new("run 7")).await.expect("opened");
+    thread.id.edit_thread(&bot.http, EditThread::new().archived(true)).await.expect("archived");
     thread.id.delete(&bot.http).await.expect("deleted");
-    ops.edit_message(&bot.http, sent, EditMessage::new().content("gate 2"))
-        .await
-        .expect("edited");
+    ops.edit_message(&bot.http, sent, EditMessage::new().content("gate 2")).await.expect("edited");
     // MESSAGE_REACTION_REMOVE_EMOJI is left out: Discord sends it without `burst` and `type`, which serenity 0.12.5 demands.
     let tick = ReactionType::Unicode("✅".into());
-    bot.http
-        .create_reaction(ops, sent, &tick)
-        .await
-        .expect("reacted");
-    bot.http
-        .delete_message_reactions(ops, sent)
-        .await
-        .expect("cleared");
+    bot.http.create_reaction(ops, sent, &tick).await.expect("reacted");
+    bot.http.delete_message_reactions(ops, sent).await.expect("cleared");
     ops.pin(&bot.http, sent).await.expect("pinned");
-    let start =
-        serenity::all::Timestamp::from_unix_timestamp(4_000_000_000).expect("a valid instant");
-    let end =
-        serenity::all::Timestamp::from_unix_timestamp(4_000_003_600).expect("a valid instant");
-    let review = CreateScheduledEvent::new(ScheduledEventType::External, "Review", start)
-        .location("x")
-        .end_time(end);
-    guild
-        .create_scheduled_event(&bot.http, review)
-        .await
-        .expect("scheduled");
+    let start = serenity::all::Timestamp::from_unix_timestamp(4_000_000_000).expect("a valid instant");
+    let end = serenity::all::Timestamp::from_unix_timestamp(4_000_003_600).expect("a valid instant");
+    let review = CreateScheduledEvent::new(ScheduledEventType::External, "Review", start).location("x").end_time(end);
+    guild.create_scheduled_event(&bot.http, review).await.expect("scheduled");
     model.set_roles("dana", &["dba", "security"]);
     model.revoke_from_bot(twilight_model::guild::Permissions::MANAGE_EVENTS);
     model.delete_role(model.role("security"));

@@ -5,8 +5,7 @@ use std::time::Duration;
 use pointsman::sandbox::discord::World;
 use pointsman::sandbox::discord::transcript::{Shown, Transcript};
 use serenity::all::{
-    CreateActionRow, CreateAttachment, CreateButton, CreateEmbed, CreateEmbedFooter, CreateMessage,
-    CreateThread, EditMessage,
+    CreateActionRow, CreateAttachment, CreateButton, CreateEmbed, CreateEmbedFooter, CreateMessage, CreateThread, EditMessage,
 };
 
 use super::{Bot, still_model};
@@ -27,30 +26,16 @@ async fn the_chat_reads_like_a_chat() {
         CreateButton::new("ack").label("Acknowledge"),
         CreateButton::new("no").label("Too late").disabled(true),
     ]);
-    let card = CreateMessage::new()
-        .content("Sign off, please")
-        .embed(embed)
-        .components(vec![row]);
+    let card = CreateMessage::new().content("Sign off, please").embed(embed).components(vec![row]);
     let file = CreateAttachment::bytes(&b"x".repeat(2048)[..], "plan.md");
     let sent = ops.send_files(&bot.http, [file], card).await.expect("sent");
     let card = model.read(|chat| chat.messages_with("Sign off")[0].id);
     clock.advance(Duration::from_secs(61));
     model.react("dana", card, "✅").expect("reacted");
-    model
-        .remove_reaction("mia", card, "dana", "✅")
-        .expect("removed");
-    let thread = ops
-        .create_thread_from_message(&bot.http, sent.id, CreateThread::new("run 7"))
-        .await
-        .expect("opened");
-    thread
-        .id
-        .say(&bot.http, format!("<@{}> over to you", model.user("leo")))
-        .await
-        .expect("sent");
-    ops.delete_message(&bot.http, sent.id)
-        .await
-        .expect("deleted");
+    model.remove_reaction("mia", card, "dana", "✅").expect("removed");
+    let thread = ops.create_thread_from_message(&bot.http, sent.id, CreateThread::new("run 7")).await.expect("opened");
+    thread.id.say(&bot.http, format!("<@{}> over to you", model.user("leo"))).await.expect("sent");
+    ops.delete_message(&bot.http, sent.id).await.expect("deleted");
 
     let mut transcript = Transcript::new();
     let mut lines = Vec::new();
@@ -83,11 +68,7 @@ async fn a_creeping_bar_is_shown_by_quarters_and_everything_else_at_once() {
     let (model, _clock) = still_model(World::operations().without_rate_limits()).await;
     let bot = Bot::rest(&model);
     let ops = bot.channel("ops");
-    let sent = ops
-        .say(&bot.http, "copying ▰▱▱▱ 0 % (0 of 200)")
-        .await
-        .expect("sent")
-        .id;
+    let sent = ops.say(&bot.http, "copying ▰▱▱▱ 0 % (0 of 200)").await.expect("sent").id;
     let mut feed = model.subscribe();
     let mut transcript = Transcript::new();
     let mut shown = Vec::new();
@@ -99,9 +80,7 @@ async fn a_creeping_bar_is_shown_by_quarters_and_everything_else_at_once() {
         "copying ▰▰▰▰ 100 % (200 of 200)",
         "copied 200 rows",
     ] {
-        ops.edit_message(&bot.http, sent, EditMessage::new().content(text))
-            .await
-            .expect("edited");
+        ops.edit_message(&bot.http, sent, EditMessage::new().content(text)).await.expect("edited");
         while let Some(change) = feed.try_next() {
             let kind = match model.read(|chat| transcript.show(&change, chat)) {
                 Some(Shown::Lines(_)) => "lines",
@@ -111,8 +90,5 @@ async fn a_creeping_bar_is_shown_by_quarters_and_everything_else_at_once() {
             shown.push(kind);
         }
     }
-    assert_eq!(
-        shown,
-        ["progress", "lines", "progress", "lines", "lines", "lines"]
-    );
+    assert_eq!(shown, ["progress", "lines", "progress", "lines", "lines", "lines"]);
 }

@@ -12,55 +12,25 @@ const POST: &str = "POST /channels/*/messages";
 #[tokio::test]
 async fn the_sixth_message_in_five_seconds_is_limited_with_headers_and_body() {
     let bot = Bot::rest(&start(World::operations()).await);
-    let url = format!(
-        "{}/api/v10/channels/{}/messages",
-        bot.model.base_url(),
-        bot.channel("ops")
-    );
+    let url = format!("{}/api/v10/channels/{}/messages", bot.model.base_url(), bot.channel("ops"));
     let client = reqwest::Client::new();
     let post = || {
         let token = format!("Bot {}", bot.model.token());
-        client
-            .post(&url)
-            .header("authorization", token)
-            .json(&serde_json::json!({ "content": "x" }))
-            .send()
+        client.post(&url).header("authorization", token).json(&serde_json::json!({ "content": "x" })).send()
     };
     for n in 0..5 {
         let answer = post().await.expect("answered");
-        assert_eq!(
-            (
-                answer.status().as_u16(),
-                answer.headers()["x-ratelimit-remaining"].clone()
-            ),
-            (200, (4 - n).into())
-        );
+        assert_eq!((answer.status().as_u16(), answer.headers()["x-ratelimit-remaining"].clone()), (200, (4 - n).into()));
         assert_eq!(answer.headers()["x-ratelimit-limit"], "5");
         assert!(!answer.headers()["x-ratelimit-bucket"].is_empty());
     }
     let answer = post().await.expect("answered");
-    assert_eq!(
-        (
-            answer.status().as_u16(),
-            &answer.headers()["x-ratelimit-scope"]
-        ),
-        (429, &"user".parse().expect("text"))
-    );
-    let rounded: f64 = answer.headers()["retry-after"]
-        .to_str()
-        .expect("text")
-        .parse()
-        .expect("seconds");
+    assert_eq!((answer.status().as_u16(), &answer.headers()["x-ratelimit-scope"]), (429, &"user".parse().expect("text")));
+    let rounded: f64 = answer.headers()["retry-after"].to_str().expect("text").parse().expect("seconds");
     let body: serde_json::Value = answer.json().await.expect("json");
     let exact = body["retry_after"].as_f64().expect("seconds");
     assert!(exact <= rounded && rounded - exact < 1.0 && body["global"] == false);
-    assert_eq!(
-        (
-            bot.model.counters().rate_limited,
-            bot.model.counters().invalid
-        ),
-        (1, 1)
-    );
+    assert_eq!((bot.model.counters().rate_limited, bot.model.counters().invalid), (1, 1));
 }
 
 #[tokio::test]
@@ -69,30 +39,17 @@ async fn a_lost_answer_and_a_retry_with_an_enforced_nonce_leave_one_message() {
     let ops = bot.channel("ops");
     let send = || {
         let nonce = Nonce::String("effect-7".to_owned());
-        ops.send_message(
-            &bot.http,
-            CreateMessage::new()
-                .content("once")
-                .nonce(nonce)
-                .enforce_nonce(true),
-        )
+        ops.send_message(&bot.http, CreateMessage::new().content("once").nonce(nonce).enforce_nonce(true))
     };
     bot.model.fault(Fault::once(POST, Misbehaviour::AnswerLost));
-    assert!(
-        matches!(send().await, Err(serenity::Error::Http(_))),
-        "the answer was lost"
-    );
+    assert!(matches!(send().await, Err(serenity::Error::Http(_))), "the answer was lost");
     let retried = send().await.expect("the earlier message comes back");
     let again = send().await.expect("and again");
     assert_eq!(retried.id, again.id);
     assert_eq!(bot.model.read(|chat| chat.messages_with("once").len()), 1);
     bot.model.forget_nonces();
     send().await.expect("sent anew");
-    assert_eq!(
-        bot.model.read(|chat| chat.messages_with("once").len()),
-        2,
-        "the nonce is remembered for minutes only"
-    );
+    assert_eq!(bot.model.read(|chat| chat.messages_with("once").len()), 2, "the nonce is remembered for minutes only");
     expect_clean(&bot.model);
 }
 
@@ -100,40 +57,15 @@ async fn a_lost_answer_and_a_retry_with_an_enforced_nonce_leave_one_message() {
 async fn faults_answer_in_place_of_the_effect() {
     let bot = Bot::rest(&quiet_model().await);
     let ops = bot.channel("ops");
-    bot.model.fault(Fault::once(
-        POST,
-        Misbehaviour::Answer {
-            status: 503,
-            code: 0,
-        },
-    ));
-    bot.model.fault(Fault::once(
-        POST,
-        Misbehaviour::RateLimited {
-            retry_after_secs: 2.5,
-            global: true,
-        },
-    ));
-    bot.model.fault(Fault::once(
-        POST,
-        Misbehaviour::Answer {
-            status: 403,
-            code: 50013,
-        },
-    ));
+    bot.model.fault(Fault::once(POST, Misbehaviour::Answer { status: 503, code: 0 }));
+    bot.model.fault(Fault::once(POST, Misbehaviour::RateLimited { retry_after_secs: 2.5, global: true }));
+    bot.model.fault(Fault::once(POST, Misbehaviour::Answer { status: 403, code: 50013 }));
     assert_eq!(refusal(ops.say(&bot.http, "a").await).0, 503);
     assert_eq!(refusal(ops.say(&bot.http, "b").await).0, 429);
     assert_eq!(refusal(ops.say(&bot.http, "c").await), (403, 50013));
-    ops.say(&bot.http, "d")
-        .await
-        .expect("the faults are used up");
+    ops.say(&bot.http, "d").await.expect("the faults are used up");
     assert_eq!(bot.model.read(|chat| chat.messages_with("").len()), 1);
-    let faults: Vec<_> = bot
-        .model
-        .requests()
-        .iter()
-        .map(|request| request.fault.is_some())
-        .collect();
+    let faults: Vec<_> = bot.model.requests().iter().map(|request| request.fault.is_some()).collect();
     assert_eq!(faults, [true, true, true, false]);
 }
 
@@ -142,22 +74,18 @@ async fn silence_cut_connections_and_garbled_answers_differ_in_their_effect() {
     let bot = Bot::rest(&quiet_model().await);
     let ops = bot.channel("ops");
     let there = |text: &str| bot.model.read(|chat| chat.messages_with(text).len());
-    let impatient = |text: &'static str| {
-        tokio::time::timeout(Duration::from_millis(300), ops.say(&bot.http, text))
-    };
+    let impatient = |text: &'static str| tokio::time::timeout(Duration::from_millis(300), ops.say(&bot.http, text));
 
     bot.model.fault(Fault::once(POST, Misbehaviour::Silent));
     assert!(impatient("silent").await.is_err());
     assert_eq!(there("silent"), 0);
-    bot.model
-        .fault(Fault::once(POST, Misbehaviour::SilentAfterEffect));
+    bot.model.fault(Fault::once(POST, Misbehaviour::SilentAfterEffect));
     assert!(impatient("quiet").await.is_err());
     assert_eq!(there("quiet"), 1);
     bot.model.fault(Fault::once(POST, Misbehaviour::Cut));
     assert!(ops.say(&bot.http, "cut").await.is_err());
     assert_eq!(there("cut"), 0);
-    bot.model
-        .fault(Fault::once(POST, Misbehaviour::GarbledAnswer));
+    bot.model.fault(Fault::once(POST, Misbehaviour::GarbledAnswer));
     assert!(ops.say(&bot.http, "garbled").await.is_err());
     assert_eq!(there("garbled"), 1);
     bot.model.refuse_connections(true);
@@ -180,10 +108,6 @@ async fn the_world_can_change_under_the_bot() {
     assert_eq!(refusal(ops.say(&bot.http, "x").await), (404, 10003));
     model.set_roles("dana", &["operator"]);
     let dana = model.user("dana");
-    let member = bot
-        .http
-        .get_member(bot.guild(), dana.get().into())
-        .await
-        .expect("a member");
+    let member = bot.http.get_member(bot.guild(), dana.get().into()).await.expect("a member");
     assert_eq!(member.roles[0].get(), model.role("operator").get());
 }

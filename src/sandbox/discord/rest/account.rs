@@ -27,11 +27,7 @@ pub(super) fn me(state: &State) -> Reply {
 }
 
 pub(super) fn user(state: &State, user: UserId) -> Answer {
-    let member = state
-        .chat
-        .members
-        .get(&user)
-        .ok_or_else(|| ApiError::new(404, 10013, "Unknown User"))?;
+    let member = state.chat.members.get(&user).ok_or_else(|| ApiError::new(404, 10013, "Unknown User"))?;
     Ok(Reply::json(wire::user(member)))
 }
 
@@ -51,11 +47,7 @@ pub(super) fn application(state: &State) -> Reply {
 }
 
 fn bot(chat: &Chat) -> serde_json::Value {
-    let mut value = chat
-        .members
-        .get(&chat.bot)
-        .map(wire::user)
-        .unwrap_or_default();
+    let mut value = chat.members.get(&chat.bot).map(wire::user).unwrap_or_default();
     value["verified"] = json!(true);
     value["mfa_enabled"] = json!(false);
     value["email"] = json!(null);

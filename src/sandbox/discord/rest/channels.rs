@@ -32,32 +32,14 @@ pub(super) fn create(state: &mut State, call: &Call, guild: GuildId) -> Answer {
     guild::check(state, guild)?;
     require_in_guild(state, Permissions::MANAGE_CHANNELS)?;
     let body = body(call)?;
-    let name: String =
-        field(body, "name")?.ok_or_else(|| ApiError::invalid("name", "this field is required"))?;
+    let name: String = field(body, "name")?.ok_or_else(|| ApiError::invalid("name", "this field is required"))?;
     let kind: ChannelType = field(body, "type")?.unwrap_or(ChannelType::GuildText);
-    if !matches!(
-        kind,
-        ChannelType::GuildText | ChannelType::GuildCategory | ChannelType::GuildAnnouncement
-    ) {
-        return Err(ApiError::invalid(
-            "type",
-            "the model has text channels and categories only",
-        ));
+    if !matches!(kind, ChannelType::GuildText | ChannelType::GuildCategory | ChannelType::GuildAnnouncement) {
+        return Err(ApiError::invalid("type", "the model has text channels and categories only"));
     }
     let parent: Option<ChannelId> = field(body, "parent_id")?;
-    if state
-        .chat
-        .channels
-        .values()
-        .filter(|channel| channel.thread.is_none())
-        .count()
-        >= CHANNELS_MAX
-    {
-        return Err(ApiError::new(
-            400,
-            30013,
-            "Maximum number of guild channels reached (500)",
-        ));
+    if state.chat.channels.values().filter(|channel| channel.thread.is_none()).count() >= CHANNELS_MAX {
+        return Err(ApiError::new(400, 30013, "Maximum number of guild channels reached (500)"));
     }
     check_parent(state, parent)?;
     let now = state.now();
@@ -67,8 +49,7 @@ pub(super) fn create(state: &mut State, call: &Call, guild: GuildId) -> Answer {
         name: String::new(),
         topic: None,
         parent,
-        position: field(body, "position")?
-            .unwrap_or_else(|| u32::try_from(state.chat.channels.len()).unwrap_or(0)),
+        position: field(body, "position")?.unwrap_or_else(|| u32::try_from(state.chat.channels.len()).unwrap_or(0)),
         overwrites: Vec::new(),
         slowmode_secs: field(body, "rate_limit_per_user")?.unwrap_or(0),
         last_message: None,
@@ -81,10 +62,7 @@ pub(super) fn create(state: &mut State, call: &Call, guild: GuildId) -> Answer {
     channel.overwrites = match overwrites(state, body)? {
         Some(overwrites) => overwrites,
         // A new channel in a category starts with the category's.
-        None => parent
-            .and_then(|id| state.chat.channels.get(&id))
-            .map(|c| c.overwrites.clone())
-            .unwrap_or_default(),
+        None => parent.and_then(|id| state.chat.channels.get(&id)).map(|c| c.overwrites.clone()).unwrap_or_default(),
     };
     let reply = wire::channel(&state.chat, &channel, state.chat.bot);
     state.add_channel(channel, state.chat.bot);
@@ -93,26 +71,12 @@ pub(super) fn create(state: &mut State, call: &Call, guild: GuildId) -> Answer {
 
 fn check_parent(state: &State, parent: Option<ChannelId>) -> Result<(), ApiError> {
     let Some(parent) = parent else { return Ok(()) };
-    let category = state
-        .chat
-        .channels
-        .get(&parent)
-        .filter(|channel| channel.kind == ChannelType::GuildCategory);
+    let category = state.chat.channels.get(&parent).filter(|channel| channel.kind == ChannelType::GuildCategory);
     if category.is_none() {
         return Err(ApiError::invalid("parent_id", "category does not exist"));
     }
-    if state
-        .chat
-        .channels
-        .values()
-        .filter(|channel| channel.parent == Some(parent))
-        .count()
-        >= CATEGORY_MAX
-    {
-        return Err(ApiError::invalid(
-            "parent_id",
-            "maximum number of channels in category reached (50)",
-        ));
+    if state.chat.channels.values().filter(|channel| channel.parent == Some(parent)).count() >= CATEGORY_MAX {
+        return Err(ApiError::invalid("parent_id", "maximum number of channels in category reached (50)"));
     }
     Ok(())
 }
@@ -121,9 +85,7 @@ fn check_parent(state: &State, parent: Option<ChannelId>) -> Result<(), ApiError
 fn set_name(channel: &mut Channel, name: &str) -> Result<(), ApiError> {
     limits::name(name).map_err(|error| ApiError::invalid("name", error))?;
     channel.name = match channel.kind {
-        ChannelType::GuildText | ChannelType::GuildAnnouncement => {
-            name.to_lowercase().replace(' ', "-")
-        }
+        ChannelType::GuildText | ChannelType::GuildAnnouncement => name.to_lowercase().replace(' ', "-"),
         _ => name.to_owned(),
     };
     Ok(())
@@ -143,26 +105,17 @@ fn overwrites(state: &State, body: &Value) -> Result<Option<Vec<PermissionOverwr
         return Ok(None);
     };
     if list.len() > OVERWRITES_MAX {
-        return Err(ApiError::new(
-            400,
-            30060,
-            "Maximum number of permission overwrites reached (1000)",
-        ));
+        return Err(ApiError::new(400, 30060, "Maximum number of permission overwrites reached (1000)"));
     }
     let mut overwrites = Vec::new();
     for entry in &list {
-        let target = field(entry, "id")?
-            .ok_or_else(|| ApiError::invalid("permission_overwrites", "id is missing"))?;
+        let target = field(entry, "id")?.ok_or_else(|| ApiError::invalid("permission_overwrites", "id is missing"))?;
         overwrites.push(overwrite(state, entry, target)?);
     }
     Ok(Some(overwrites))
 }
 
-fn overwrite(
-    state: &State,
-    entry: &Value,
-    target: Id<GenericMarker>,
-) -> Result<PermissionOverwrite, ApiError> {
+fn overwrite(state: &State, entry: &Value, target: Id<GenericMarker>) -> Result<PermissionOverwrite, ApiError> {
     let kind: PermissionOverwriteType =
         field(entry, "type")?.ok_or_else(|| ApiError::invalid("type", "this field is required"))?;
     let known = match kind {
@@ -178,12 +131,7 @@ fn overwrite(
     if !permissions::in_guild(&state.chat, state.chat.bot).contains(allow | deny) {
         return Err(ApiError::missing_permissions());
     }
-    Ok(PermissionOverwrite {
-        allow,
-        deny,
-        id: target,
-        kind,
-    })
+    Ok(PermissionOverwrite { allow, deny, id: target, kind })
 }
 
 pub(super) fn get(state: &State, channel: ChannelId) -> Answer {
@@ -192,16 +140,8 @@ pub(super) fn get(state: &State, channel: ChannelId) -> Answer {
 }
 
 fn shown(state: &State, channel: ChannelId) -> Answer {
-    let channel = state
-        .chat
-        .channels
-        .get(&channel)
-        .ok_or_else(ApiError::unknown_channel)?;
-    Ok(Reply::json(wire::channel(
-        &state.chat,
-        channel,
-        state.chat.bot,
-    )))
+    let channel = state.chat.channels.get(&channel).ok_or_else(ApiError::unknown_channel)?;
+    Ok(Reply::json(wire::channel(&state.chat, channel, state.chat.bot)))
 }
 
 /// What a PATCH asks for, checked, before anything is changed.
@@ -219,22 +159,11 @@ struct Edit {
 
 pub(super) fn edit(state: &mut State, call: &Call, id: ChannelId) -> Answer {
     let body = body(call)?;
-    let channel = state
-        .chat
-        .channels
-        .get(&id)
-        .ok_or_else(ApiError::unknown_channel)?
-        .clone();
+    let channel = state.chat.channels.get(&id).ok_or_else(ApiError::unknown_channel)?.clone();
     let edit = Edit {
         name: field(body, "name")?,
-        topic: body
-            .get("topic")
-            .map(|_| field(body, "topic"))
-            .transpose()?,
-        parent: body
-            .get("parent_id")
-            .map(|_| field(body, "parent_id"))
-            .transpose()?,
+        topic: body.get("topic").map(|_| field(body, "topic")).transpose()?,
+        parent: body.get("parent_id").map(|_| field(body, "parent_id")).transpose()?,
         overwrites: overwrites(state, body)?,
         position: field(body, "position")?,
         slowmode_secs: field(body, "rate_limit_per_user")?,
@@ -244,10 +173,7 @@ pub(super) fn edit(state: &mut State, call: &Call, id: ChannelId) -> Answer {
     };
     check_rights(state, &channel, &edit)?;
     if edit.parent != Some(channel.parent) {
-        check_parent(
-            state,
-            edit.parent.flatten().filter(|_| channel.thread.is_none()),
-        )?;
+        check_parent(state, edit.parent.flatten().filter(|_| channel.thread.is_none()))?;
     }
     let mut wanted = channel.clone();
     if let Some(name) = &edit.name {
@@ -293,20 +219,15 @@ fn check_rights(state: &State, channel: &Channel, edit: &Edit) -> Result<(), Api
 /// Two renames or topic changes in ten minutes; no header shows it, the 429 just comes.
 fn count_rename(state: &mut State, channel: ChannelId) -> Result<(), ApiError> {
     let now = clock::wall_now();
-    let window =
-        TimeDelta::from_std(state.settings.rename_window).unwrap_or(TimeDelta::minutes(10));
+    let window = TimeDelta::from_std(state.settings.rename_window).unwrap_or(TimeDelta::minutes(10));
     let renames = state.renames.entry(channel).or_default();
     while renames.front().is_some_and(|&at| at + window <= now) {
         renames.pop_front();
     }
     if let Some(&oldest) = renames.front().filter(|_| renames.len() >= RENAMES_MAX) {
         let left = (oldest + window - now).to_std().unwrap_or(Duration::ZERO);
-        let message =
-            "The write action you are performing on the channel has hit the write rate limit.";
-        return Err(ApiError {
-            retry_after: Some(left.as_secs_f64()),
-            ..ApiError::new(429, 20028, message)
-        });
+        let message = "The write action you are performing on the channel has hit the write rate limit.";
+        return Err(ApiError { retry_after: Some(left.as_secs_f64()), ..ApiError::new(429, 20028, message) });
     }
     renames.push_back(now);
     Ok(())
@@ -319,19 +240,12 @@ fn apply(channel: &mut Channel, edit: Edit, now: crate::domain::Timestamp) {
     let Some(thread) = &mut channel.thread else {
         channel.parent = edit.parent.unwrap_or(channel.parent);
         channel.position = edit.position.unwrap_or(channel.position);
-        channel.overwrites = edit
-            .overwrites
-            .unwrap_or_else(|| std::mem::take(&mut channel.overwrites));
+        channel.overwrites = edit.overwrites.unwrap_or_else(|| std::mem::take(&mut channel.overwrites));
         return;
     };
     thread.locked = edit.locked.unwrap_or(thread.locked);
-    thread.auto_archive_minutes = edit
-        .auto_archive_minutes
-        .unwrap_or(thread.auto_archive_minutes);
-    if let Some(archived) = edit
-        .archived
-        .filter(|&archived| archived != thread.archived)
-    {
+    thread.auto_archive_minutes = edit.auto_archive_minutes.unwrap_or(thread.auto_archive_minutes);
+    if let Some(archived) = edit.archived.filter(|&archived| archived != thread.archived) {
         thread.archived = archived;
         thread.archive_changed = now;
         thread.active = now;
@@ -339,36 +253,15 @@ fn apply(channel: &mut Channel, edit: Edit, now: crate::domain::Timestamp) {
 }
 
 pub(super) fn delete(state: &mut State, id: ChannelId) -> Answer {
-    let thread = state
-        .chat
-        .channels
-        .get(&id)
-        .is_some_and(|channel| channel.thread.is_some());
-    require(
-        state,
-        id,
-        if thread {
-            Permissions::MANAGE_THREADS
-        } else {
-            Permissions::MANAGE_CHANNELS
-        },
-    )?;
+    let thread = state.chat.channels.get(&id).is_some_and(|channel| channel.thread.is_some());
+    require(state, id, if thread { Permissions::MANAGE_THREADS } else { Permissions::MANAGE_CHANNELS })?;
     let Some(channel) = state.remove_channel(id, Some(state.chat.bot)) else {
         return Err(ApiError::unknown_channel());
     };
-    Ok(Reply::json(wire::channel(
-        &state.chat,
-        &channel,
-        state.chat.bot,
-    )))
+    Ok(Reply::json(wire::channel(&state.chat, &channel, state.chat.bot)))
 }
 
-pub(super) fn set_overwrite(
-    state: &mut State,
-    call: &Call,
-    id: ChannelId,
-    target: Id<GenericMarker>,
-) -> Answer {
+pub(super) fn set_overwrite(state: &mut State, call: &Call, id: ChannelId, target: Id<GenericMarker>) -> Answer {
     require(state, id, Permissions::MANAGE_ROLES)?;
     let overwrite = overwrite(state, body(call)?, target)?;
     state.change_channel(id, Some(state.chat.bot), |channel, _| {
@@ -378,15 +271,9 @@ pub(super) fn set_overwrite(
     Ok(Reply::empty())
 }
 
-pub(super) fn remove_overwrite(
-    state: &mut State,
-    id: ChannelId,
-    target: Id<GenericMarker>,
-) -> Answer {
+pub(super) fn remove_overwrite(state: &mut State, id: ChannelId, target: Id<GenericMarker>) -> Answer {
     require(state, id, Permissions::MANAGE_ROLES)?;
-    state.change_channel(id, Some(state.chat.bot), |channel, _| {
-        channel.overwrites.retain(|known| known.id != target)
-    });
+    state.change_channel(id, Some(state.chat.bot), |channel, _| channel.overwrites.retain(|known| known.id != target));
     Ok(Reply::empty())
 }
 

@@ -17,14 +17,7 @@ use crate::sandbox::discord::wire;
 const EXTERNAL: u8 = 3;
 
 pub(super) fn list(state: &State) -> Reply {
-    Reply::json(
-        state
-            .chat
-            .events
-            .values()
-            .map(|event| wire::scheduled_event(&state.chat, event))
-            .collect(),
-    )
+    Reply::json(state.chat.events.values().map(|event| wire::scheduled_event(&state.chat, event)).collect())
 }
 
 pub(super) fn get(state: &State, event: EventId) -> Answer {
@@ -49,8 +42,7 @@ pub(super) fn create(state: &mut State, call: &Call, guild: GuildId) -> Answer {
         id: state.ids.next(now),
         name: field(body, "name")?.ok_or_else(|| required("name"))?,
         description: None,
-        start: instant(body, "scheduled_start_time")?
-            .ok_or_else(|| required("scheduled_start_time"))?,
+        start: instant(body, "scheduled_start_time")?.ok_or_else(|| required("scheduled_start_time"))?,
         end: None,
         entity_type: field(body, "entity_type")?.ok_or_else(|| required("entity_type"))?,
         location: None,
@@ -58,10 +50,7 @@ pub(super) fn create(state: &mut State, call: &Call, guild: GuildId) -> Answer {
         status: 1,
     };
     if blank.start <= now {
-        return Err(ApiError::invalid(
-            "scheduled_start_time",
-            "cannot schedule event in the past",
-        ));
+        return Err(ApiError::invalid("scheduled_start_time", "cannot schedule event in the past"));
     }
     store(state, changed(blank, body)?)
 }
@@ -83,28 +72,18 @@ fn changed(mut event: ScheduledEvent, body: &Value) -> Result<ScheduledEvent, Ap
     event.entity_type = field(body, "entity_type")?.unwrap_or(event.entity_type);
     event.status = field(body, "status")?.unwrap_or(event.status);
     event.channel = field(body, "channel_id")?.or(event.channel);
-    if let Some(metadata) = body
-        .get("entity_metadata")
-        .filter(|metadata| !metadata.is_null())
-    {
+    if let Some(metadata) = body.get("entity_metadata").filter(|metadata| !metadata.is_null()) {
         event.location = field(metadata, "location")?;
     }
     limits::scheduled_event_name(&event.name).map_err(|error| ApiError::invalid("name", error))?;
     if let Some(description) = &event.description {
-        limits::scheduled_event_description(description)
-            .map_err(|error| ApiError::invalid("description", error))?;
+        limits::scheduled_event_description(description).map_err(|error| ApiError::invalid("description", error))?;
     }
     if event.entity_type == EXTERNAL && (event.location.is_none() || event.end.is_none()) {
-        return Err(ApiError::invalid(
-            "entity_metadata",
-            "an external event needs a location and an end",
-        ));
+        return Err(ApiError::invalid("entity_metadata", "an external event needs a location and an end"));
     }
     if event.end.is_some_and(|end| end <= event.start) {
-        return Err(ApiError::invalid(
-            "scheduled_end_time",
-            "must be after the start",
-        ));
+        return Err(ApiError::invalid("scheduled_end_time", "must be after the start"));
     }
     Ok(event)
 }
@@ -113,31 +92,15 @@ fn instant(body: &Value, name: &str) -> Result<Option<Timestamp>, ApiError> {
     let Some(text) = field::<String>(body, name)? else {
         return Ok(None);
     };
-    let parsed =
-        DateTime::parse_from_rfc3339(&text).map_err(|error| ApiError::invalid(name, error))?;
+    let parsed = DateTime::parse_from_rfc3339(&text).map_err(|error| ApiError::invalid(name, error))?;
     Ok(Some(parsed.to_utc()))
 }
 
 fn store(state: &mut State, event: ScheduledEvent) -> Answer {
     let data = wire::scheduled_event(&state.chat, &event);
     let known = state.chat.events.insert(event.id, event.clone()).is_some();
-    let name = if known {
-        "GUILD_SCHEDULED_EVENT_UPDATE"
-    } else {
-        "GUILD_SCHEDULED_EVENT_CREATE"
-    };
-    state.announce(
-        name,
-        twilight_model::gateway::Intents::GUILD_SCHEDULED_EVENTS,
-        None,
-        data.clone(),
-    );
-    state.record(
-        None,
-        Some(state.chat.bot),
-        What::EventChanged {
-            event: Box::new(event),
-        },
-    );
+    let name = if known { "GUILD_SCHEDULED_EVENT_UPDATE" } else { "GUILD_SCHEDULED_EVENT_CREATE" };
+    state.announce(name, twilight_model::gateway::Intents::GUILD_SCHEDULED_EVENTS, None, data.clone());
+    state.record(None, Some(state.chat.bot), What::EventChanged { event: Box::new(event) });
     Ok(Reply::json(data))
 }

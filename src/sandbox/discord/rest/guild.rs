@@ -14,9 +14,7 @@ pub(super) fn get(state: &mut State, call: &Call, guild: GuildId, rest: &[&str])
     match rest {
         [] => Ok(Reply::json(wire::guild(chat))),
         ["roles"] => Ok(Reply::json(chat.roles.values().map(wire::role).collect())),
-        ["channels"] => Ok(Reply::json(channels(state, |channel| {
-            channel.thread.is_none()
-        }))),
+        ["channels"] => Ok(Reply::json(channels(state, |channel| channel.thread.is_none()))),
         ["threads", "active"] => Ok(active_threads(state)),
         ["members", "@me"] => member(state, chat.bot),
         ["members", user] => member(state, id(user)?),
@@ -36,11 +34,7 @@ pub(super) fn check(state: &State, guild: GuildId) -> Result<(), ApiError> {
 }
 
 fn member(state: &State, user: UserId) -> Answer {
-    let member = state
-        .chat
-        .members
-        .get(&user)
-        .ok_or_else(|| ApiError::new(404, 10007, "Unknown Member"))?;
+    let member = state.chat.members.get(&user).ok_or_else(|| ApiError::new(404, 10007, "Unknown Member"))?;
     Ok(Reply::json(wire::member(member)))
 }
 
@@ -52,43 +46,21 @@ fn members(state: &State, call: &Call) -> Answer {
     }
     let after: Option<UserId> = query_id(call, "after")?;
     let limit = limit(call, 1, 1000)?;
-    let members = state
-        .chat
-        .members
-        .values()
-        .filter(|member| after.is_none_or(|after| member.id > after));
+    let members = state.chat.members.values().filter(|member| after.is_none_or(|after| member.id > after));
     Ok(Reply::json(members.take(limit).map(wire::member).collect()))
 }
 
 /// All channels are listed, seen or not, as Discord does; private threads are not.
 fn channels(state: &State, wanted: impl Fn(&Channel) -> bool) -> Value {
-    let channels = state
-        .chat
-        .channels
-        .values()
-        .filter(|channel| wanted(channel));
-    channels
-        .map(|channel| wire::channel(&state.chat, channel, state.chat.bot))
-        .collect()
+    let channels = state.chat.channels.values().filter(|channel| wanted(channel));
+    channels.map(|channel| wire::channel(&state.chat, channel, state.chat.bot)).collect()
 }
 
 fn active_threads(state: &State) -> Reply {
-    let open = |channel: &Channel| {
-        channel
-            .thread
-            .as_ref()
-            .is_some_and(|thread| !thread.archived)
-            && state.bot_sees(channel.id)
-    };
+    let open = |channel: &Channel| channel.thread.as_ref().is_some_and(|thread| !thread.archived) && state.bot_sees(channel.id);
     let joined = state.chat.channels.values().filter(|channel| {
-        open(channel)
-            && channel
-                .thread
-                .as_ref()
-                .is_some_and(|thread| thread.members.contains(&state.chat.bot))
+        open(channel) && channel.thread.as_ref().is_some_and(|thread| thread.members.contains(&state.chat.bot))
     });
-    let members: Vec<_> = joined
-        .map(|channel| wire::thread_member(channel, state.chat.bot))
-        .collect();
+    let members: Vec<_> = joined.map(|channel| wire::thread_member(channel, state.chat.bot)).collect();
     Reply::json(json!({ "threads": channels(state, open), "members": members, "has_more": false }))
 }

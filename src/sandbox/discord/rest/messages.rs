@@ -5,9 +5,7 @@ use serde_json::Value;
 use twilight_model::channel::ChannelType;
 use twilight_model::guild::Permissions;
 
-use super::{
-    Answer, ApiError, Call, Reply, State, draft, limit, query_id, require, require_open, view,
-};
+use super::{Answer, ApiError, Call, Reply, State, draft, limit, query_id, require, require_open, view};
 use crate::clock;
 use crate::sandbox::discord::chat::Message;
 use crate::sandbox::discord::draft::Draft;
@@ -27,47 +25,27 @@ pub(super) fn create(state: &mut State, call: &Call, channel: ChannelId) -> Answ
     let draft = draft(call)?;
     check_posting(state, channel, &draft)?;
     let nonce = draft.nonce.clone().filter(|_| draft.enforce_nonce);
-    if let Some(earlier) = nonce
-        .as_ref()
-        .and_then(|nonce| enforced(state, channel, nonce))
-    {
+    if let Some(earlier) = nonce.as_ref().and_then(|nonce| enforced(state, channel, nonce)) {
         return shown(state, channel, earlier);
     }
     let flags = draft.flags & SETTABLE_FLAGS;
-    let message = state.post(Posting {
-        flags,
-        ..Posting::plain(channel, state.chat.bot, draft)
-    })?;
+    let message = state.post(Posting { flags, ..Posting::plain(channel, state.chat.bot, draft) })?;
     if let Some(nonce) = nonce {
-        state
-            .nonces
-            .insert((channel, nonce), (clock::wall_now(), message));
+        state.nonces.insert((channel, nonce), (clock::wall_now(), message));
     }
     shown(state, channel, message)
 }
 
 fn check_posting(state: &State, channel: ChannelId, draft: &Draft) -> Result<(), ApiError> {
-    let found = state
-        .chat
-        .channels
-        .get(&channel)
-        .ok_or_else(ApiError::unknown_channel)?;
+    let found = state.chat.channels.get(&channel).ok_or_else(ApiError::unknown_channel)?;
     if found.kind == ChannelType::GuildCategory {
-        return Err(ApiError::new(
-            400,
-            50008,
-            "Cannot send messages in a non-text channel",
-        ));
+        return Err(ApiError::new(400, 50008, "Cannot send messages in a non-text channel"));
     }
     let mut wanted = match found.thread {
         Some(_) => Permissions::SEND_MESSAGES_IN_THREADS,
         None => Permissions::SEND_MESSAGES,
     };
-    if draft
-        .embeds
-        .as_ref()
-        .is_some_and(|embeds| !embeds.is_empty())
-    {
+    if draft.embeds.as_ref().is_some_and(|embeds| !embeds.is_empty()) {
         wanted |= Permissions::EMBED_LINKS;
     }
     if !draft.files.is_empty() {
@@ -77,18 +55,12 @@ fn check_posting(state: &State, channel: ChannelId, draft: &Draft) -> Result<(),
         wanted |= Permissions::READ_MESSAGE_HISTORY;
     }
     require(state, channel, wanted)?;
-    if found
-        .thread
-        .as_ref()
-        .is_some_and(|thread| thread.archived && thread.locked)
+    if found.thread.as_ref().is_some_and(|thread| thread.archived && thread.locked)
         && require(state, channel, Permissions::MANAGE_THREADS).is_err()
     {
         return Err(ApiError::new(400, 50083, "Thread is archived"));
     }
-    if draft
-        .reply_to
-        .is_some_and(|reply_to| state.chat.message(channel, reply_to).is_none())
-    {
+    if draft.reply_to.is_some_and(|reply_to| state.chat.message(channel, reply_to).is_none()) {
         return Err(ApiError::invalid("message_reference", "unknown message"));
     }
     Ok(())
@@ -103,15 +75,8 @@ fn enforced(state: &State, channel: ChannelId, nonce: &str) -> Option<MessageId>
 }
 
 fn shown(state: &State, channel: ChannelId, message: MessageId) -> Answer {
-    let message = state
-        .chat
-        .message(channel, message)
-        .ok_or_else(ApiError::unknown_message)?;
-    Ok(Reply::json(wire::message(
-        &state.chat,
-        message,
-        view(state),
-    )))
+    let message = state.chat.message(channel, message).ok_or_else(ApiError::unknown_message)?;
+    Ok(Reply::json(wire::message(&state.chat, message, view(state))))
 }
 
 pub(super) fn get(state: &State, channel: ChannelId, message: MessageId) -> Answer {
@@ -121,15 +86,9 @@ pub(super) fn get(state: &State, channel: ChannelId, message: MessageId) -> Answ
 }
 
 /// Refuses messages that are not there or that only one person sees.
-pub(super) fn public(
-    state: &State,
-    channel: ChannelId,
-    message: MessageId,
-) -> Result<&Message, ApiError> {
+pub(super) fn public(state: &State, channel: ChannelId, message: MessageId) -> Result<&Message, ApiError> {
     let message = state.chat.message(channel, message);
-    message
-        .filter(|message| !message.is_ephemeral())
-        .ok_or_else(ApiError::unknown_message)
+    message.filter(|message| !message.is_ephemeral()).ok_or_else(ApiError::unknown_message)
 }
 
 /// Newest first, whichever way the page was asked for. Without `READ_MESSAGE_HISTORY` the list is empty.
@@ -139,63 +98,31 @@ pub(super) fn list(state: &State, call: &Call, channel: ChannelId) -> Answer {
     if require(state, channel, Permissions::READ_MESSAGE_HISTORY).is_err() {
         return Ok(Reply::json(Value::Array(Vec::new())));
     }
-    let (before, after, around) = (
-        query_id(call, "before")?,
-        query_id(call, "after")?,
-        query_id::<_>(call, "around")?,
-    );
-    let public = || {
-        state
-            .chat
-            .messages_in(channel)
-            .filter(|message| !message.is_ephemeral())
-    };
+    let (before, after, around) = (query_id(call, "before")?, query_id(call, "after")?, query_id::<_>(call, "around")?);
+    let public = || state.chat.messages_in(channel).filter(|message| !message.is_ephemeral());
     let mut page: Vec<&Message> = match (around, before, after) {
         (Some(around), ..) => {
             let half = limit / 2;
             let newer = public().filter(|message| message.id > around).take(half);
-            let older = public()
-                .rev()
-                .filter(|message| message.id <= around)
-                .take(limit - half);
+            let older = public().rev().filter(|message| message.id <= around).take(limit - half);
             newer.chain(older).collect()
         }
-        (_, Some(before), _) => public()
-            .rev()
-            .filter(|message| message.id < before)
-            .take(limit)
-            .collect(),
-        (_, _, Some(after)) => public()
-            .filter(|message| message.id > after)
-            .take(limit)
-            .collect(),
+        (_, Some(before), _) => public().rev().filter(|message| message.id < before).take(limit).collect(),
+        (_, _, Some(after)) => public().filter(|message| message.id > after).take(limit).collect(),
         _ => public().rev().take(limit).collect(),
     };
     page.sort_by_key(|message| std::cmp::Reverse(message.id));
     let view = view(state);
-    Ok(Reply::json(
-        page.into_iter()
-            .map(|message| wire::message(&state.chat, message, view))
-            .collect(),
-    ))
+    Ok(Reply::json(page.into_iter().map(|message| wire::message(&state.chat, message, view)).collect()))
 }
 
-pub(super) fn edit(
-    state: &mut State,
-    call: &Call,
-    channel: ChannelId,
-    message: MessageId,
-) -> Answer {
+pub(super) fn edit(state: &mut State, call: &Call, channel: ChannelId, message: MessageId) -> Answer {
     let draft = draft(call)?;
     require(state, channel, Permissions::VIEW_CHANNEL)?;
     require_open(state, channel)?;
     let found = public(state, channel, message)?;
     if found.author != state.chat.bot {
-        return Err(ApiError::new(
-            403,
-            50005,
-            "Cannot edit a message authored by another user",
-        ));
+        return Err(ApiError::new(403, 50005, "Cannot edit a message authored by another user"));
     }
     if !draft.files.is_empty() {
         require(state, channel, Permissions::ATTACH_FILES)?;
@@ -206,11 +133,7 @@ pub(super) fn edit(
     shown(state, channel, message)
 }
 
-fn count_old_edit(
-    state: &mut State,
-    channel: ChannelId,
-    posted: crate::domain::Timestamp,
-) -> Result<(), ApiError> {
+fn count_old_edit(state: &mut State, channel: ChannelId, posted: crate::domain::Timestamp) -> Result<(), ApiError> {
     let now = state.now();
     if now - posted < OLD_AFTER {
         return Ok(());
@@ -220,8 +143,7 @@ fn count_old_edit(
         edits.pop_front();
     }
     if edits.len() >= OLD_EDITS_MAX {
-        let message =
-            "Maximum number of edits to messages older than 1 hour reached. Try again later.";
+        let message = "Maximum number of edits to messages older than 1 hour reached. Try again later.";
         return Err(ApiError::new(429, 30046, message));
     }
     edits.push_back(now);

@@ -60,47 +60,25 @@ pub(super) struct Reply {
 
 impl Reply {
     fn json(body: Value) -> Self {
-        Self {
-            status: 200,
-            body: Some(body),
-            standing: None,
-            limited: None,
-        }
+        Self { status: 200, body: Some(body), standing: None, limited: None }
     }
 
     fn created(body: Value) -> Self {
-        Self {
-            status: 201,
-            ..Self::json(body)
-        }
+        Self { status: 201, ..Self::json(body) }
     }
 
     fn empty() -> Self {
-        Self {
-            status: 204,
-            body: None,
-            standing: None,
-            limited: None,
-        }
+        Self { status: 204, body: None, standing: None, limited: None }
     }
 
     fn refused(error: &ApiError) -> Self {
         let limited = error.retry_after.map(|seconds| (seconds, false));
-        Self {
-            status: error.status,
-            limited,
-            ..Self::json(error.body())
-        }
+        Self { status: error.status, limited, ..Self::json(error.body()) }
     }
 
     fn limited(seconds: f64, global: bool, standing: Option<Standing>) -> Self {
         let body = json!({ "message": "You are being rate limited.", "retry_after": seconds, "global": global });
-        Self {
-            status: 429,
-            body: Some(body),
-            standing,
-            limited: Some((seconds, global)),
-        }
+        Self { status: 429, body: Some(body), standing, limited: Some((seconds, global)) }
     }
 }
 
@@ -114,10 +92,7 @@ pub(super) fn answer(state: &mut State, call: &Call) -> (Reply, Option<Misbehavi
             let error = ApiError::new(*status, *code, "a fault that was asked for");
             (Reply::refused(&error), Some(*code))
         }
-        Some(Misbehaviour::RateLimited {
-            retry_after_secs,
-            global,
-        }) => (Reply::limited(*retry_after_secs, *global, None), None),
+        Some(Misbehaviour::RateLimited { retry_after_secs, global }) => (Reply::limited(*retry_after_secs, *global, None), None),
         Some(Misbehaviour::Silent | Misbehaviour::Cut) => (Reply::empty(), None),
         _ => effect(state, call),
     };
@@ -131,17 +106,12 @@ fn effect(state: &mut State, call: &Call) -> (Reply, Option<u32>) {
     if state.settings.rate_limits {
         match state.rates.take(&route, &major, clock::wall_now()) {
             Verdict::Pass(passed) => standing = passed,
-            Verdict::Limited {
-                retry_after_secs,
-                global,
-                standing,
-            } => {
+            Verdict::Limited { retry_after_secs, global, standing } => {
                 state.log.counters.rate_limited += 1;
                 return (Reply::limited(retry_after_secs, global, standing), None);
             }
             Verdict::Barred => {
-                let error =
-                    ApiError::new(403, 0, "the address is barred: too many invalid requests");
+                let error = ApiError::new(403, 0, "the address is barred: too many invalid requests");
                 return (Reply::refused(&error), None);
             }
         }
@@ -152,13 +122,7 @@ fn effect(state: &mut State, call: &Call) -> (Reply, Option<u32>) {
             if is_violation(&error) {
                 state.log.violation(clock::wall_now(), &route, error.line());
             }
-            (
-                Reply {
-                    standing,
-                    ..Reply::refused(&error)
-                },
-                Some(error.code),
-            )
+            (Reply { standing, ..Reply::refused(&error) }, Some(error.code))
         }
     }
 }
@@ -166,38 +130,13 @@ fn effect(state: &mut State, call: &Call) -> (Reply, Option<u32>) {
 /// Whether a refusal shows a mistake in the client, as opposed to a state of the world it could not know:
 /// malformed bodies, limits it could have counted, and second or late answers to an interaction.
 fn is_violation(error: &ApiError) -> bool {
-    matches!(
-        error.code,
-        10014
-            | 10062
-            | 30015
-            | 30032
-            | 30060
-            | 40005
-            | 40060
-            | 50006
-            | 50008
-            | 50024
-            | 50035
-            | 50109
-    )
+    matches!(error.code, 10014 | 10062 | 30015 | 30032 | 30060 | 40005 | 40060 | 50006 | 50008 | 50024 | 50035 | 50109)
 }
 
-fn log(
-    state: &mut State,
-    call: &Call,
-    reply: &Reply,
-    code: Option<u32>,
-    misbehaviour: Option<&Misbehaviour>,
-) {
+fn log(state: &mut State, call: &Call, reply: &Reply, code: Option<u32>, misbehaviour: Option<&Misbehaviour>) {
     let unanswered = matches!(
         misbehaviour,
-        Some(
-            Misbehaviour::Silent
-                | Misbehaviour::Cut
-                | Misbehaviour::SilentAfterEffect
-                | Misbehaviour::AnswerLost
-        )
+        Some(Misbehaviour::Silent | Misbehaviour::Cut | Misbehaviour::SilentAfterEffect | Misbehaviour::AnswerLost)
     );
     if matches!(reply.status, 401 | 403 | 429) && !unanswered {
         state.rates.invalid(clock::wall_now());
@@ -206,11 +145,7 @@ fn log(
         wall_at: clock::wall_now(),
         method: call.method.clone(),
         path: call.path.clone(),
-        route: route_of(call)
-            .0
-            .split_once(' ')
-            .map(|(_, path)| path.to_owned())
-            .unwrap_or_default(),
+        route: route_of(call).0.split_once(' ').map(|(_, path)| path.to_owned()).unwrap_or_default(),
         status: if unanswered { 0 } else { reply.status },
         code,
         fault: misbehaviour.map(|misbehaviour| format!("{misbehaviour:?}")),
@@ -220,10 +155,8 @@ fn log(
 }
 
 fn authorised(state: &State, call: &Call) -> Result<(), ApiError> {
-    let open = matches!(
-        call.segments.first().map(String::as_str),
-        Some("interactions" | "webhooks")
-    ) || (call.segments.len() == 1 && call.segments[0] == "gateway");
+    let open = matches!(call.segments.first().map(String::as_str), Some("interactions" | "webhooks"))
+        || (call.segments.len() == 1 && call.segments[0] == "gateway");
     let wanted = format!("Bot {}", state.settings.token);
     if open || call.authorization.as_deref() == Some(&wanted) {
         return Ok(());
@@ -239,29 +172,21 @@ fn route_to(state: &mut State, call: &Call) -> Answer {
         ("GET", ["gateway", "bot"]) => Ok(account::gateway_bot(state)),
         ("GET", ["users", "@me"]) => Ok(account::me(state)),
         ("GET", ["users", user]) => account::user(state, id(user)?),
-        ("GET", ["applications", "@me"] | ["oauth2", "applications", "@me"]) => {
-            Ok(account::application(state))
-        }
+        ("GET", ["applications", "@me"] | ["oauth2", "applications", "@me"]) => Ok(account::application(state)),
 
         ("GET", ["guilds", guild, rest @ ..]) => guild::get(state, call, id(guild)?, rest),
         ("POST", ["guilds", guild, "channels"]) => channels::create(state, call, id(guild)?),
         ("POST", ["guilds", guild, "scheduled-events"]) => events::create(state, call, id(guild)?),
-        ("PATCH", ["guilds", guild, "scheduled-events", event]) => {
-            events::edit(state, call, id(guild)?, id(event)?)
-        }
+        ("PATCH", ["guilds", guild, "scheduled-events", event]) => events::edit(state, call, id(guild)?, id(event)?),
 
         ("PUT", ["applications", application, "guilds", guild, "commands"]) => {
             commands::overwrite(state, call, id(application)?, Some(id(guild)?))
         }
-        ("PUT", ["applications", application, "commands"]) => {
-            commands::overwrite(state, call, id(application)?, None)
-        }
+        ("PUT", ["applications", application, "commands"]) => commands::overwrite(state, call, id(application)?, None),
         ("GET", ["applications", application, "guilds", guild, "commands"]) => {
             commands::list(state, id(application)?, Some(id(guild)?))
         }
-        ("GET", ["applications", application, "commands"]) => {
-            commands::list(state, id(application)?, None)
-        }
+        ("GET", ["applications", application, "commands"]) => commands::list(state, id(application)?, None),
 
         ("POST", ["interactions", interaction, token, "callback"]) => {
             interactions::callback(state, call, id(interaction)?, token)
@@ -269,41 +194,25 @@ fn route_to(state: &mut State, call: &Call) -> Answer {
         (method, ["webhooks", application, token, rest @ ..]) => {
             webhooks::route(state, call, method, id(application)?, token, rest)
         }
-        (method, ["channels", channel, rest @ ..]) => {
-            route_channel(state, call, method, id(channel)?, rest)
-        }
+        (method, ["channels", channel, rest @ ..]) => route_channel(state, call, method, id(channel)?, rest),
         _ => unmodelled(state, call),
     }
 }
 
-fn route_channel(
-    state: &mut State,
-    call: &Call,
-    method: &str,
-    channel: ChannelId,
-    rest: &[&str],
-) -> Answer {
+fn route_channel(state: &mut State, call: &Call, method: &str, channel: ChannelId, rest: &[&str]) -> Answer {
     state.settle_thread(channel);
     match (method, rest) {
         ("GET", []) => channels::get(state, channel),
         ("PATCH", []) => channels::edit(state, call, channel),
         ("DELETE", []) => channels::delete(state, channel),
-        ("PUT", ["permissions", target]) => {
-            channels::set_overwrite(state, call, channel, id(target)?)
-        }
-        ("DELETE", ["permissions", target]) => {
-            channels::remove_overwrite(state, channel, id(target)?)
-        }
+        ("PUT", ["permissions", target]) => channels::set_overwrite(state, call, channel, id(target)?),
+        ("DELETE", ["permissions", target]) => channels::remove_overwrite(state, channel, id(target)?),
         ("POST", ["typing"]) => channels::typing(state, channel),
 
         ("GET", ["pins"]) => pins::list_old(state, channel),
         ("GET", ["messages", "pins"]) => pins::list(state, call, channel),
-        ("PUT", ["pins", message] | ["messages", "pins", message]) => {
-            pins::set(state, channel, id(message)?, true)
-        }
-        ("DELETE", ["pins", message] | ["messages", "pins", message]) => {
-            pins::set(state, channel, id(message)?, false)
-        }
+        ("PUT", ["pins", message] | ["messages", "pins", message]) => pins::set(state, channel, id(message)?, true),
+        ("DELETE", ["pins", message] | ["messages", "pins", message]) => pins::set(state, channel, id(message)?, false),
 
         ("GET", ["messages"]) => messages::list(state, call, channel),
         ("POST", ["messages"]) => messages::create(state, call, channel),
@@ -311,41 +220,21 @@ fn route_channel(
         ("PATCH", ["messages", message]) => messages::edit(state, call, channel, id(message)?),
         ("DELETE", ["messages", message]) => messages::delete(state, channel, id(message)?),
 
-        ("DELETE", ["messages", message, "reactions"]) => {
-            reactions::clear(state, channel, id(message)?, None)
-        }
-        ("GET", ["messages", message, "reactions", emoji]) => {
-            reactions::users(state, call, channel, id(message)?, emoji)
-        }
-        ("DELETE", ["messages", message, "reactions", emoji]) => {
-            reactions::clear(state, channel, id(message)?, Some(emoji))
-        }
-        ("PUT", ["messages", message, "reactions", emoji, "@me"]) => {
-            reactions::add(state, channel, id(message)?, emoji)
-        }
+        ("DELETE", ["messages", message, "reactions"]) => reactions::clear(state, channel, id(message)?, None),
+        ("GET", ["messages", message, "reactions", emoji]) => reactions::users(state, call, channel, id(message)?, emoji),
+        ("DELETE", ["messages", message, "reactions", emoji]) => reactions::clear(state, channel, id(message)?, Some(emoji)),
+        ("PUT", ["messages", message, "reactions", emoji, "@me"]) => reactions::add(state, channel, id(message)?, emoji),
         ("DELETE", ["messages", message, "reactions", emoji, user]) => {
-            let user = if *user == "@me" {
-                state.chat.bot
-            } else {
-                id(user)?
-            };
+            let user = if *user == "@me" { state.chat.bot } else { id(user)? };
             reactions::remove(state, channel, id(message)?, emoji, user)
         }
 
-        ("POST", ["messages", message, "threads"]) => {
-            threads::create(state, call, channel, Some(id(message)?))
-        }
+        ("POST", ["messages", message, "threads"]) => threads::create(state, call, channel, Some(id(message)?)),
         ("POST", ["threads"]) => threads::create(state, call, channel, None),
-        ("GET", ["threads", "archived", kind @ ("public" | "private")]) => {
-            threads::archived(state, call, channel, kind)
-        }
+        ("GET", ["threads", "archived", kind @ ("public" | "private")]) => threads::archived(state, call, channel, kind),
         ("GET", ["thread-members"]) => threads::members(state, channel),
         ("PUT", ["thread-members", user]) => {
-            let user = if *user == "@me" {
-                state.chat.bot
-            } else {
-                id(user)?
-            };
+            let user = if *user == "@me" { state.chat.bot } else { id(user)? };
             threads::add_member(state, channel, user)
         }
         _ => unmodelled(state, call),
@@ -355,19 +244,13 @@ fn route_channel(
 fn unmodelled(state: &mut State, call: &Call) -> Answer {
     state.log.counters.unmodelled += 1;
     let place = route_of(call).0;
-    state.log.violation(
-        clock::wall_now(),
-        &place,
-        "the model does not have this route".to_owned(),
-    );
+    state.log.violation(clock::wall_now(), &place, "the model does not have this route".to_owned());
     Err(ApiError::new(404, 0, "404: Not Found"))
 }
 
 /// A snowflake of the path.
 fn id<T>(segment: &str) -> Result<Id<T>, ApiError> {
-    segment
-        .parse()
-        .map_err(|_| ApiError::invalid("id", format!("value {segment:?} is not snowflake")))
+    segment.parse().map_err(|_| ApiError::invalid("id", format!("value {segment:?} is not snowflake")))
 }
 
 /// The JSON body.
@@ -419,11 +302,7 @@ fn require_in_guild(state: &State, wanted: Permissions) -> Result<(), ApiError> 
 
 /// Refuses what an archived thread does not allow.
 fn require_open(state: &State, channel: ChannelId) -> Result<(), ApiError> {
-    let thread = state
-        .chat
-        .channels
-        .get(&channel)
-        .and_then(|channel| channel.thread.as_ref());
+    let thread = state.chat.channels.get(&channel).and_then(|channel| channel.thread.as_ref());
     if thread.is_some_and(|thread| thread.archived) {
         return Err(ApiError::new(400, 50083, "Thread is archived"));
     }
@@ -433,10 +312,7 @@ fn require_open(state: &State, channel: ChannelId) -> Result<(), ApiError> {
 /// How REST shows messages: others' content only with the intent switched on for the application.
 fn view(state: &State) -> View {
     let content = twilight_model::gateway::Intents::MESSAGE_CONTENT.bits();
-    View {
-        gateway: false,
-        content: state.settings.privileged_intents & content != 0,
-    }
+    View { gateway: false, content: state.settings.privileged_intents & content != 0 }
 }
 
 /// `METHOD /path` with ids, tokens and emoji replaced, and the major parameter its bucket is kept by.

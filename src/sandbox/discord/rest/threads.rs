@@ -21,22 +21,13 @@ const ACTIVE_MAX: usize = 1000;
 /// Source: <https://discord.com/developers/docs/resources/channel#thread-metadata-object>.
 const AUTO_ARCHIVE_MINUTES: [u16; 4] = [60, 1440, 4320, 10080];
 
-pub(super) fn create(
-    state: &mut State,
-    call: &Call,
-    parent: ChannelId,
-    start: Option<MessageId>,
-) -> Answer {
+pub(super) fn create(state: &mut State, call: &Call, parent: ChannelId, start: Option<MessageId>) -> Answer {
     let body = body(call)?;
-    let name: String =
-        field(body, "name")?.ok_or_else(|| ApiError::invalid("name", "this field is required"))?;
+    let name: String = field(body, "name")?.ok_or_else(|| ApiError::invalid("name", "this field is required"))?;
     limits::name(&name).map_err(|error| ApiError::invalid("name", error))?;
     let minutes = field(body, "auto_archive_duration")?.unwrap_or(4320);
     if !AUTO_ARCHIVE_MINUTES.contains(&minutes) {
-        return Err(ApiError::invalid(
-            "auto_archive_duration",
-            format!("{minutes} is not one of 60, 1440, 4320, 10080"),
-        ));
+        return Err(ApiError::invalid("auto_archive_duration", format!("{minutes} is not one of 60, 1440, 4320, 10080")));
     }
     let kind = match start {
         Some(_) => ChannelType::PublicThread,
@@ -49,43 +40,17 @@ pub(super) fn create(
     state.add_channel(thread.clone(), owner);
     if start.is_none() && kind == ChannelType::PublicThread {
         // Discord writes a notice into the parent.
-        let draft = Draft {
-            content: Some(thread.name),
-            ..Draft::default()
-        };
-        state.post(Posting {
-            kind: MessageType::ThreadCreated,
-            ..Posting::plain(parent, owner, draft)
-        })?;
+        let draft = Draft { content: Some(thread.name), ..Draft::default() };
+        state.post(Posting { kind: MessageType::ThreadCreated, ..Posting::plain(parent, owner, draft) })?;
     }
-    let thread = state
-        .chat
-        .channels
-        .get(&id)
-        .ok_or_else(ApiError::unknown_channel)?;
+    let thread = state.chat.channels.get(&id).ok_or_else(ApiError::unknown_channel)?;
     Ok(Reply::created(wire::channel(&state.chat, thread, owner)))
 }
 
-fn check(
-    state: &State,
-    parent: ChannelId,
-    start: Option<MessageId>,
-    kind: ChannelType,
-) -> Result<(), ApiError> {
-    let found = state
-        .chat
-        .channels
-        .get(&parent)
-        .ok_or_else(ApiError::unknown_channel)?;
-    if !matches!(
-        found.kind,
-        ChannelType::GuildText | ChannelType::GuildAnnouncement
-    ) {
-        return Err(ApiError::new(
-            400,
-            50024,
-            "Cannot execute action on this channel type",
-        ));
+fn check(state: &State, parent: ChannelId, start: Option<MessageId>, kind: ChannelType) -> Result<(), ApiError> {
+    let found = state.chat.channels.get(&parent).ok_or_else(ApiError::unknown_channel)?;
+    if !matches!(found.kind, ChannelType::GuildText | ChannelType::GuildAnnouncement) {
+        return Err(ApiError::new(400, 50024, "Cannot execute action on this channel type"));
     }
     let wanted = match kind {
         ChannelType::PublicThread => Permissions::CREATE_PUBLIC_THREADS,
@@ -96,25 +61,12 @@ fn check(
     if let Some(start) = start {
         public(state, parent, start)?;
         if state.chat.channels.contains_key(&start.cast()) {
-            return Err(ApiError::new(
-                400,
-                160004,
-                "A thread has already been created for this message",
-            ));
+            return Err(ApiError::new(400, 160004, "A thread has already been created for this message"));
         }
     }
-    let active = |channel: &&Channel| {
-        channel
-            .thread
-            .as_ref()
-            .is_some_and(|thread| !thread.archived)
-    };
+    let active = |channel: &&Channel| channel.thread.as_ref().is_some_and(|thread| !thread.archived);
     if state.chat.channels.values().filter(active).count() >= ACTIVE_MAX {
-        return Err(ApiError::new(
-            400,
-            160006,
-            "Maximum number of active threads reached",
-        ));
+        return Err(ApiError::new(400, 160006, "Maximum number of active threads reached"));
     }
     Ok(())
 }
@@ -158,18 +110,15 @@ fn new_thread(
 /// Archived threads of a channel, newest archived first.
 pub(super) fn archived(state: &State, call: &Call, parent: ChannelId, kind: &str) -> Answer {
     let (kind, wanted) = match kind {
-        "private" => (
-            ChannelType::PrivateThread,
-            Permissions::READ_MESSAGE_HISTORY | Permissions::MANAGE_THREADS,
-        ),
+        "private" => (ChannelType::PrivateThread, Permissions::READ_MESSAGE_HISTORY | Permissions::MANAGE_THREADS),
         _ => (ChannelType::PublicThread, Permissions::READ_MESSAGE_HISTORY),
     };
     require(state, parent, wanted)?;
     let limit = limit(call, 50, 100)?;
-    let before = call.query.get("before").map(|text| {
-        chrono::DateTime::parse_from_rfc3339(text)
-            .map_err(|error| ApiError::invalid("before", error))
-    });
+    let before = call
+        .query
+        .get("before")
+        .map(|text| chrono::DateTime::parse_from_rfc3339(text).map_err(|error| ApiError::invalid("before", error)));
     let before = before.transpose()?.map(|before| before.to_utc());
     let mut threads: Vec<(&Channel, &Thread)> = state
         .chat
@@ -184,30 +133,16 @@ pub(super) fn archived(state: &State, call: &Call, parent: ChannelId, kind: &str
     let bot = state.chat.bot;
     let page = || threads.iter().take(limit);
     let joined = page().filter(|(_, thread)| thread.members.contains(&bot));
-    let members: Vec<_> = joined
-        .map(|(channel, _)| wire::thread_member(channel, bot))
-        .collect();
-    let threads: Vec<_> = page()
-        .map(|(channel, _)| wire::channel(&state.chat, channel, bot))
-        .collect();
-    Ok(Reply::json(
-        json!({ "threads": threads, "members": members, "has_more": more }),
-    ))
+    let members: Vec<_> = joined.map(|(channel, _)| wire::thread_member(channel, bot)).collect();
+    let threads: Vec<_> = page().map(|(channel, _)| wire::channel(&state.chat, channel, bot)).collect();
+    Ok(Reply::json(json!({ "threads": threads, "members": members, "has_more": more })))
 }
 
 pub(super) fn members(state: &State, thread: ChannelId) -> Answer {
     require(state, thread, Permissions::VIEW_CHANNEL)?;
-    let channel = state
-        .chat
-        .channels
-        .get(&thread)
-        .ok_or_else(ApiError::unknown_channel)?;
+    let channel = state.chat.channels.get(&thread).ok_or_else(ApiError::unknown_channel)?;
     let users = channel.thread.iter().flat_map(|thread| &thread.members);
-    Ok(Reply::json(
-        users
-            .map(|&user| wire::thread_member(channel, user))
-            .collect(),
-    ))
+    Ok(Reply::json(users.map(|&user| wire::thread_member(channel, user)).collect()))
 }
 
 pub(super) fn add_member(state: &mut State, thread: ChannelId, user: UserId) -> Answer {

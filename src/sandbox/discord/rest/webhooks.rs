@@ -49,17 +49,8 @@ fn open(state: &State, application: ApplicationId, token: &str) -> Result<Intera
     if application != state.chat.application {
         return Err(unknown());
     }
-    let interaction = state
-        .chat
-        .interactions
-        .values()
-        .rev()
-        .find(|known| known.token == token)
-        .ok_or_else(unknown)?;
-    if matches!(
-        interaction.response,
-        Response::Waiting | Response::NotAnswered
-    ) {
+    let interaction = state.chat.interactions.values().rev().find(|known| known.token == token).ok_or_else(unknown)?;
+    if matches!(interaction.response, Response::Waiting | Response::NotAnswered) {
         return Err(unknown());
     }
     if state.now() - interaction.at >= TOKEN_LIFE {
@@ -75,37 +66,20 @@ fn target(interaction: &Interaction, message: &str) -> Result<MessageId, ApiErro
     }
     let message = id(message)?;
     let own = interaction.original == Some(message) || interaction.followups.contains(&message);
-    if own {
-        Ok(message)
-    } else {
-        Err(ApiError::unknown_message())
-    }
+    if own { Ok(message) } else { Err(ApiError::unknown_message()) }
 }
 
 fn shown(state: &State, interaction: &Interaction, message: MessageId) -> Answer {
-    let message = state
-        .chat
-        .message(interaction.channel, message)
-        .ok_or_else(ApiError::unknown_message)?;
-    Ok(Reply::json(wire::message(
-        &state.chat,
-        message,
-        View {
-            gateway: false,
-            content: true,
-        },
-    )))
+    let message = state.chat.message(interaction.channel, message).ok_or_else(ApiError::unknown_message)?;
+    Ok(Reply::json(wire::message(&state.chat, message, View { gateway: false, content: true })))
 }
 
 /// A message after the first answer. While the first one is still "thinking", it fills that one, as Discord does.
 fn follow_up(state: &mut State, call: &Call, interaction: &Interaction) -> Answer {
     let draft = draft(call)?;
-    let thinking = interaction.original.filter(|&original| {
-        state
-            .chat
-            .message(interaction.channel, original)
-            .is_some_and(|message| message.is_loading())
-    });
+    let thinking = interaction
+        .original
+        .filter(|&original| state.chat.message(interaction.channel, original).is_some_and(|message| message.is_loading()));
     if let Some(original) = thinking {
         state.edit(interaction.channel, original, draft)?;
         return shown(state, interaction, original);
