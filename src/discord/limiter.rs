@@ -53,7 +53,11 @@ impl RouteKey {
                 || (index > 0 && segments[index - 1] == "reactions");
             route.push_str(if variable { "*" } else { segment });
         }
-        let major = if has_major { segments.iter().skip(1).take(majors - 1).copied().collect::<Vec<_>>().join("/") } else { String::new() };
+        let major = if has_major {
+            segments.iter().skip(1).take(majors - 1).copied().collect::<Vec<_>>().join("/")
+        } else {
+            String::new()
+        };
         Self { route, major, global: !hooks }
     }
 }
@@ -228,11 +232,7 @@ mod tests {
         let (limiter, now) = (Limiter::default(), Instant::now());
         let key = RouteKey::of("POST", "/channels/1/messages");
         let shared = limiter.bucket(&key);
-        let told = headers(&[
-            ("x-ratelimit-bucket", "abcd"),
-            ("x-ratelimit-remaining", "0"),
-            ("x-ratelimit-reset-after", "1.5"),
-        ]);
+        let told = headers(&[("x-ratelimit-bucket", "abcd"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset-after", "1.5")]);
         assert_eq!(limiter.learn(&key, &mut *shared.lock().await, 200, &told, now), None);
         assert_eq!(shared.lock().await.ready_at(now), now + Duration::from_millis(1_500));
         let renamed = limiter.bucket(&key);

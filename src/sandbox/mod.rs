@@ -4,3 +4,5 @@
 
 pub mod discord;
 pub mod estate;
+pub mod scenario;
+pub mod stage;

@@ -1,0 +1,201 @@
+//! The stage: the models, the practice estate, and the bot as a process of its own.
+//!
+//! The bot is the production program with production settings; it knows nothing of the sandbox. It can be
+//! killed and started again, which is what a test of durability needs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::{Child, Command};
+
+use super::discord::{Model, TOKEN, World};
+use super::estate::{Estate, Options};
+use crate::clock::{ScaledClock, SharedClock};
+use crate::domain::Timestamp;
+
+/// What a stage is made of.
+#[derive(Debug, Clone)]
+pub struct StageOptions {
+    /// The `pointsman` program: bot, supervisor and practice application in one.
+    pub exe: PathBuf,
+    /// A new or empty directory that everything lives in.
+    pub directory: PathBuf,
+    /// The folder with `commands/` and `runbooks/`.
+    pub definitions: PathBuf,
+    /// The programs' search path, as the calling process has it.
+    pub path: String,
+    /// How many times as fast as the wall the time runs, for models and bot alike.
+    pub speed: u32,
+    /// Where fast time and the wall agree.
+    pub anchor: Timestamp,
+    /// The address for the Discord model; port 0 for any free one.
+    pub listen: std::net::SocketAddr,
+}
+
+/// Models, estates and the bot.
+pub struct Stage {
+    options: StageOptions,
+    /// Discord.
+    pub model: Model,
+    /// The estate that the secrets lead to at present.
+    pub estate: Estate,
+    bot: Option<Child>,
+    estates: u32,
+}
+
+impl Stage {
+    /// Starts the Discord model and a first estate with `rows` entries. The bot is not started.
+    ///
+    /// # Errors
+    /// What could not be started; nothing is left running.
+    pub async fn start(options: StageOptions, rows: u32) -> io::Result<Self> {
+        std::fs::create_dir_all(&options.directory)?;
+        let clock: SharedClock = std::sync::Arc::new(ScaledClock::new(options.anchor, options.speed));
+        let world = World::operations().role("break_glass");
+        let model = Model::start(world, clock, options.listen).await?;
+        let estate = start_estate(&options, 1, rows).await?;
+        let stage = Self { options, model, estate, bot: None, estates: 1 };
+        stage.write_secrets()?;
+        std::fs::write(stage.settings_path(), stage.settings())?;
+        Ok(stage)
+    }
+
+    /// Replaces the estate by a fresh one: new data, a new PostgreSQL cluster, a new application.
+    ///
+    /// # Errors
+    /// What could not be started.
+    pub async fn fresh_estate(&mut self, rows: u32) -> io::Result<()> {
+        self.estates += 1;
+        let fresh = start_estate(&self.options, self.estates, rows).await?;
+        std::mem::replace(&mut self.estate, fresh).stop().await;
+        self.write_secrets()
+    }
+
+    /// The bot's settings file.
+    #[must_use]
+    pub fn settings_path(&self) -> PathBuf {
+        self.options.directory.join("pointsman.yaml")
+    }
+
+    /// The environment that the bot needs besides its settings.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let programs = self.estate.postgres().programs().display().to_string();
+        vec![("POINTSMAN_DISCORD_TOKEN", TOKEN.to_owned()), ("PATH", format!("{}:{programs}", self.options.path))]
+    }
+
+    /// The settings with which a bot connects to this stage.
+    #[must_use]
+    pub fn settings(&self) -> String {
+        let mut text = String::from("# Written by the sandbox. The token comes by POINTSMAN_DISCORD_TOKEN.\n");
+        let _ = writeln!(text, "discord:\n  guild: \"{}\"\n  api_base: {}", self.model.guild_id(), self.model.base_url());
+        let _ = writeln!(text, "roles:");
+        for name in ["operator", "operations_lead", "dba", "security", "break_glass"] {
+            let _ = writeln!(text, "  {name}: \"{}\"", self.model.role(name));
+        }
+        let directory = self.options.directory.display();
+        let _ = writeln!(text, "data_dir: {directory}/data\ndefinitions: [{}]", self.options.definitions.display());
+        let _ = writeln!(text, "secrets:");
+        for name in ["ACE_POSTGRES_DSN", "ACE_KUBECONFIG"] {
+            let _ = writeln!(text, "  {name}: {{ file: {directory}/secrets/{name} }}");
+        }
+        if self.options.speed > 1 {
+            let (speed, anchor) = (self.options.speed, self.options.anchor.to_rfc3339());
+            let _ = writeln!(text, "clock: {{ speed: {speed}, anchor: \"{anchor}\" }}");
+        }
+        text
+    }
+
+    /// The secrets lie in files, as a secret manager would mount them: the bot reads them when they are needed.
+    fn write_secrets(&self) -> io::Result<()> {
+        let directory = self.options.directory.join("secrets");
+        std::fs::create_dir_all(&directory)?;
+        let settings: BTreeMap<&str, String> = self.estate.settings().into_iter().map(|s| (s.name, s.value)).collect();
+        for (name, setting) in [("ACE_POSTGRES_DSN", "ACE_POSTGRES_DSN"), ("ACE_KUBECONFIG", "KUBECONFIG")] {
+            std::fs::write(directory.join(name), settings.get(setting).map_or("", String::as_str))?;
+        }
+        Ok(())
+    }
+
+    /// Starts the bot. Its log goes to `bot.log` in the stage's directory.
+    ///
+    /// # Errors
+    /// If the program cannot be started.
+    pub fn start_bot(&mut self) -> io::Result<()> {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path())?;
+        let bot = Command::new(&self.options.exe)
+            .args(["serve", "--config"])
+            .arg(self.settings_path())
+            .envs(self.environment())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()?;
+        self.bot = Some(bot);
+        Ok(())
+    }
+
+    /// Kills the bot as `kill -9` does, and waits until it is gone.
+    ///
+    /// # Errors
+    /// If it cannot be killed.
+    pub async fn kill_bot(&mut self) -> io::Result<()> {
+        match self.bot.take() {
+            Some(mut bot) => bot.kill().await,
+            None => Ok(()),
+        }
+    }
+
+    /// The bot's exit status if it has ended by itself.
+    pub fn bot_ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.bot.as_mut().and_then(|bot| bot.try_wait().ok().flatten())
+    }
+
+    /// Where the bot's log is.
+    #[must_use]
+    pub fn log_path(&self) -> PathBuf {
+        self.options.directory.join("bot.log")
+    }
+
+    /// Runs the program as a person on the host would, and returns what it printed and whether it succeeded.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub async fn run_on_host(&self, arguments: &[&str]) -> io::Result<(bool, String)> {
+        let output = Command::new(&self.options.exe)
+            .args(arguments)
+            .arg("--config")
+            .arg(self.settings_path())
+            .envs(self.environment())
+            .stdin(Stdio::null())
+            .output()
+            .await?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// Ends everything: the bot as SIGTERM does, then the estate.
+    pub async fn stop(mut self) {
+        if let Some(mut bot) = self.bot.take() {
+            if let Some(pid) = bot.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            }
+            let _ = tokio::time::timeout(STOP_PATIENCE, bot.wait()).await;
+        }
+        self.estate.stop().await;
+        self.model.stop();
+    }
+}
+
+/// How long a bot that was told to stop is waited for.
+const STOP_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+async fn start_estate(options: &StageOptions, number: u32, rows: u32) -> io::Result<Estate> {
+    let directory: &Path = &options.directory.join(format!("estate-{number}"));
+    let estate = Estate::start(directory, Options { exe: options.exe.clone(), rows, seed: u64::from(number) }).await;
+    estate.map_err(io::Error::other)
+}
