@@ -10,7 +10,12 @@
 //!
 //! Absent on purpose: privileged intents, the cache of serenity, its rate limiter (see [`rest`]).
 
+pub mod chat;
+mod custom_id;
+mod encode;
+mod instant;
 mod limiter;
 pub mod rest;
 
+pub use chat::{ChatSettings, DiscordChat};
 pub use rest::{Access, Api};
