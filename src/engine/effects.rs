@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::activity::Active;
 use super::ports::{Job, JobSink, PortError, Snapshot};
@@ -25,8 +25,8 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// Performs the effect and reports what came of it. While it waits to try again, it does not count as activity.
-    pub(super) async fn perform(self, active: Active) {
+    /// Performs the effect and reports what came of it. `active` is empty while it waits to try again.
+    pub(super) async fn perform(&self, active: &mut Option<Active>) {
         match self.effect.clone() {
             Effect::OpenThread => self.open_thread(active).await,
             Effect::PostMessage { key, .. } => self.post_message(active, key).await,
@@ -62,6 +62,19 @@ impl Flight {
         }
     }
 
+    /// What is done when the effect's own code has panicked: an attempt is of unknown outcome then, and
+    /// anything else is tried again, seldom.
+    pub(super) async fn panicked(&self, active: &mut Option<Active>) {
+        let id = self.effect.id();
+        error!(run = %self.run, effect = id, "a defect: the effect's code has panicked");
+        if let Effect::PerformStep { step, attempt, .. } = &self.effect {
+            let why = "a defect in the program cut the attempt off".to_owned();
+            return self.report(Input::StepFinished(step.clone(), *attempt, Outcome::Unknown { why }));
+        }
+        *active = None;
+        wait(&self.shared, &self.cancel, self.shared.pace.retry_max).await;
+    }
+
     fn snapshot(&self) -> Option<Snapshot> {
         self.shared.snapshot(&self.run)
     }
@@ -74,7 +87,7 @@ impl Flight {
         self.shared.post(&self.run, input, None);
     }
 
-    async fn open_thread(&self, mut active: Active) {
+    async fn open_thread(&self, active: &mut Option<Active>) {
         let mut pause = self.shared.pace.retry_first;
         while let Some(run) = self.snapshot() {
             match self.shared.ports.chat.open_thread(&run).await {
@@ -83,14 +96,15 @@ impl Flight {
                     if let PortError::Gone { .. } = error {
                         self.report(Input::MessageLost(MessageKey::new("plan")));
                     }
-                    let Some(again) = self.later(active, &error, &mut pause).await else { return };
-                    active = again;
+                    if !self.later(active, &error, &mut pause).await {
+                        return;
+                    }
                 }
             }
         }
     }
 
-    async fn post_message(&self, mut active: Active, key: MessageKey) {
+    async fn post_message(&self, active: &mut Option<Active>, key: MessageKey) {
         let mut pause = self.shared.pace.retry_first;
         let mut search = self.search;
         while let Some(run) = self.snapshot() {
@@ -99,14 +113,15 @@ impl Flight {
                 Err(error) => {
                     // The answer may have been lost after the message was made.
                     search = true;
-                    let Some(again) = self.later(active, &error, &mut pause).await else { return };
-                    active = again;
+                    if !self.later(active, &error, &mut pause).await {
+                        return;
+                    }
                 }
             }
         }
     }
 
-    async fn recheck(&self, mut active: Active, gate: GateRef, card: u32) {
+    async fn recheck(&self, active: &mut Option<Active>, gate: GateRef, card: u32) {
         let mut pause = self.shared.pace.retry_first;
         while let Some(run) = self.snapshot() {
             let ports = &self.shared.ports;
@@ -124,37 +139,43 @@ impl Flight {
                 }
                 Err(PortError::Gone { .. }) => return self.report(Input::MessageLost(card_key(&run, &gate, card))),
                 Err(error) => {
-                    let Some(again) = self.later(active, &error, &mut pause).await else { return };
-                    active = again;
+                    if !self.later(active, &error, &mut pause).await {
+                        return;
+                    }
                 }
             }
         }
     }
 
-    /// Waits before the next try, longer each time. `None` if the effect is no longer owed.
-    async fn later(&self, active: Active, error: &PortError, pause: &mut Duration) -> Option<Active> {
+    /// Waits before the next try, longer each time. `false` if the effect is no longer owed.
+    async fn later(&self, active: &mut Option<Active>, error: &PortError, pause: &mut Duration) -> bool {
         let (least, seldom) = match error {
             PortError::Later { after, .. } => (*after, false),
             PortError::Gone { .. } => (None, false),
             PortError::Refused { .. } => (None, true),
         };
         warn!(run = %self.run, effect = self.effect.id(), %error, "not done yet");
-        drop(active);
+        *active = None;
         if let Some(least) = least {
             // The other side counts real seconds, whatever our clock does.
             tokio::select! {
-                () = self.cancel.cancelled() => return None,
+                () = self.cancel.cancelled() => return false,
                 () = tokio::time::sleep(least) => {}
             }
         }
         let pace = &self.shared.pace;
         let duration = if seldom { pace.retry_max } else { *pause };
         *pause = (*pause * 2).min(pace.retry_max);
-        wait(&self.shared, &self.cancel, duration).await.then(|| self.shared.activity.begin())
+        let owed = wait(&self.shared, &self.cancel, duration).await;
+        *active = Some(self.shared.activity.begin());
+        owed
     }
 
     async fn perform_step(&self, step: StepName, attempt: u32, deadline: Timestamp, resumes: bool, former: Option<ProcessGroup>) {
         let Some(job) = self.job(&step, attempt, resumes, former) else { return };
+        if self.shared.stop.is_cancelled() {
+            return;
+        }
         let sink = Arc::new(Sink {
             shared: Arc::clone(&self.shared),
             run: self.run.clone(),
@@ -182,7 +203,7 @@ impl Flight {
     }
 
     /// An attempt that nobody performs any more: what is left of it is ended, and it counts as cancelled.
-    async fn cancel_left_over(&self, mut active: Active, step: StepName, attempt: u32, group: Option<ProcessGroup>) {
+    async fn cancel_left_over(&self, active: &mut Option<Active>, step: StepName, attempt: u32, group: Option<ProcessGroup>) {
         let mut pause = self.shared.pace.retry_first;
         loop {
             let ended = match &group {
@@ -198,8 +219,9 @@ impl Flight {
                 }
                 Err(why) => {
                     let error = PortError::Later { why, after: None };
-                    let Some(again) = self.later(active, &error, &mut pause).await else { return };
-                    active = again;
+                    if !self.later(active, &error, &mut pause).await {
+                        return;
+                    }
                 }
             }
         }

@@ -167,15 +167,19 @@ fn take_up(shared: &Arc<Shared>, state: State, head: Hash, booted: bool) {
     let run = state.id().clone();
     let active = state.end.is_none() || !pending(&state).is_empty();
     let (sender, mailbox) = mpsc::unbounded_channel();
-    let entry =
-        Entry { state: Arc::new(state.clone()), head, progress: Vec::new(), mailbox: active.then_some(sender), stuck: None };
+    let entry = Entry {
+        state: Arc::new(state.clone()),
+        head,
+        progress: Vec::new(),
+        mailbox: active.then(|| sender.clone()),
+        stuck: None,
+    };
     let mut runs = shared.runs.write().expect("no code panics while it holds the index");
     runs.insert(run.clone(), entry);
     drop(runs);
     if active {
         info!(%run, booted, "taken up");
-        shared.post(&run, if booted { Input::Rebooted } else { Input::Tick }, None);
-        tokio::spawn(RunTask::new(Arc::clone(shared), state, head, mailbox, booted).run());
+        tokio::spawn(RunTask::new(Arc::clone(shared), state, head, (sender, mailbox), booted).run());
     }
 }
 

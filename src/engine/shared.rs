@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::activity::{Active, Activity};
 use super::ports::{Chat, Performer, Snapshot};
 use crate::clock::{Ids, SharedClock};
-use crate::domain::run::{Input, Progress, Rejection, State};
+use crate::domain::run::{EffectId, Input, Progress, Rejection, State};
 use crate::domain::{Hash, RunId, Timestamp};
 use crate::store::{Fence, SharedJournal};
 
@@ -71,9 +71,18 @@ pub(super) struct Entry {
     pub(super) head: Hash,
     pub(super) progress: Vec<Progress>,
     /// `None` once the run owes nothing any more, or is stuck.
-    pub(super) mailbox: Option<mpsc::UnboundedSender<Envelope>>,
+    pub(super) mailbox: Option<mpsc::UnboundedSender<Letter>>,
     /// Why the run is set aside, if it is.
     pub(super) stuck: Option<String>,
+}
+
+/// What comes to a run's task, in one queue: what an effect found out arrives before the news that it is over,
+/// so that the state never owes an effect again whose outcome is already on its way.
+pub(super) enum Letter {
+    /// An input.
+    Input(Envelope),
+    /// An effect is not being performed any more. Everything that it reported came before.
+    FlightOver(EffectId, Option<Active>),
 }
 
 /// An input on its way to its run.
@@ -81,8 +90,8 @@ pub(super) struct Envelope {
     pub(super) input: Input,
     /// Where the answer goes, if somebody waits for it.
     pub(super) reply: Option<oneshot::Sender<Result<(), Refusal>>>,
-    /// Keeps the engine from looking idle while the input waits.
-    pub(super) _active: Active,
+    /// Keeps the engine from looking idle while the input waits for its turn.
+    pub(super) active: Option<Active>,
 }
 
 /// Why an input was not taken.
@@ -101,7 +110,7 @@ impl Shared {
     pub(super) fn post(&self, run: &RunId, input: Input, reply: Option<oneshot::Sender<Result<(), Refusal>>>) -> bool {
         let runs = self.runs.read().expect("no code panics while it holds the index");
         let Some(mailbox) = runs.get(run).and_then(|entry| entry.mailbox.as_ref()) else { return false };
-        mailbox.send(Envelope { input, reply, _active: self.activity.begin() }).is_ok()
+        mailbox.send(Letter::Input(Envelope { input, reply, active: Some(self.activity.begin()) })).is_ok()
     }
 
     /// The run as it stands now.
