@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::activity::Active;
+use super::observe::posted_card;
 use super::ports::{Job, JobSink, PortError, Snapshot};
 use super::run_task::wait;
 use super::shared::{Refusal, Shared};
@@ -93,8 +94,10 @@ impl Flight {
             match self.shared.ports.chat.open_thread(&run).await {
                 Ok(thread) => return self.report(Input::ThreadOpened(thread)),
                 Err(error) => {
-                    if let PortError::Gone { .. } = error {
-                        self.report(Input::MessageLost(MessageKey::new("plan")));
+                    if let (PortError::Gone { .. }, Some(plan)) = (&error, run.state.owed.first())
+                        && let Some(message) = plan.posted
+                    {
+                        self.report(Input::MessageLost(plan.key.clone(), message));
                     }
                     if !self.later(active, &error, &mut pause).await {
                         return;
@@ -137,7 +140,15 @@ impl Flight {
                 Ok((votes, readings, targets_changed)) => {
                     return self.report(Input::GateRechecked { gate, card, votes, readings, targets_changed });
                 }
-                Err(PortError::Gone { .. }) => return self.report(Input::MessageLost(card_key(&run, &gate, card))),
+                Err(PortError::Gone { why }) => {
+                    if let Some((key, message)) = posted_card(&run.state, &gate, card) {
+                        return self.report(Input::MessageLost(key, message));
+                    }
+                    // It is about to be posted: its votes can be read then.
+                    if !self.later(active, &PortError::Later { why, after: None }, &mut pause).await {
+                        return;
+                    }
+                }
                 Err(error) => {
                     if !self.later(active, &error, &mut pause).await {
                         return;
@@ -226,14 +237,6 @@ impl Flight {
             }
         }
     }
-}
-
-/// The key of a gate's present card.
-fn card_key(run: &Snapshot, gate: &GateRef, card: u32) -> MessageKey {
-    use crate::domain::run::MessageKind;
-    let is_card = |kind: &MessageKind| matches!(kind, MessageKind::GateCard { gate: g, card: c } if g == gate && *c == card);
-    let owed = run.state.owed.iter().find(|owed| is_card(&owed.kind));
-    owed.map_or_else(|| MessageKey::new("gate"), |owed| owed.key.clone())
 }
 
 /// What an attempt that was cancelled because of its time-out comes to. One that succeeded in the last moment has succeeded.

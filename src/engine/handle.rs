@@ -5,8 +5,9 @@ use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::activity::Activity;
 use super::codec::{encode, fold, run_of, stream};
@@ -14,8 +15,9 @@ use super::ports::{Hint, Planning, RunSummary, Runs, SendError, Snapshot, StartE
 use super::run_task::RunTask;
 use super::shared::{Entry, Pace, Ports, Refusal, Shared};
 use super::{lease, observe};
-use crate::domain::run::{self, CorruptJournal, End, Holder, Input, Rehearsal, StartRequest, State, pending};
-use crate::domain::{ChannelId, Digest, Hash, RunId};
+use crate::clock;
+use crate::domain::run::{self, CorruptJournal, End, Event, Holder, Input, Rehearsal, StartRequest, State, pending};
+use crate::domain::{ChannelId, Digest, Hash, RunId, Timestamp};
 use crate::store::{self, AppendError, LeaseError, Record, StoreError};
 
 /// Why the engine could not start.
@@ -64,22 +66,37 @@ impl Engine {
         pace: Pace,
         holder: &store::Holder,
     ) -> Result<Self, EngineError> {
-        let lease = ports.journal.acquire_lease(holder, lease::LEASE_TTL).await?;
-        let (found, stuck) = read_journal(&ports.journal).await?;
+        let asked = Instant::now();
+        let lease = ports.journal.acquire_lease(holder, pace.lease_ttl).await?;
         let journal = Arc::clone(&ports.journal);
         let stop = CancellationToken::new();
+        // Kept from now on: reading a long journal may take longer than the lease lives.
+        tokio::spawn(lease::keep(Arc::clone(&journal), lease.clone(), pace.lease_ttl, asked, stop.clone()));
+        let found = match read_journal(&journal).await {
+            Ok(found) => found,
+            Err(error) => {
+                stop.cancel();
+                if let Err(error) = journal.release_lease(&lease).await {
+                    warn!(%error, "the lease could not be given back");
+                }
+                return Err(error.into());
+            }
+        };
         let shared = Arc::new(Shared {
             ports,
             pace,
             fence: lease.fence(),
             runs: RwLock::new(BTreeMap::new()),
             activity: Activity::default(),
-            stop: stop.clone(),
-            starting: tokio::sync::Mutex::new(()),
+            stop,
+            starting: Arc::default(),
         });
-        tokio::spawn(lease::keep(Arc::clone(&journal), lease.clone(), stop));
-        for (state, head) in found {
-            take_up(&shared, state, head, true);
+        let stuck = found.stuck;
+        for (state, head, why) in found.runs {
+            match why {
+                None => take_up(&shared, state, head, true),
+                Some(why) => set_aside(&shared, state, head, why),
+            }
         }
         tokio::spawn(observe::keep_looking(Arc::clone(&shared)));
         Ok(Self { handle: Handle { shared, planning }, journal, lease, stuck })
@@ -91,10 +108,13 @@ impl Engine {
         self.handle.clone()
     }
 
-    /// The runs that were set aside.
+    /// The runs that were set aside, those of this life of the engine included.
     #[must_use]
-    pub fn stuck(&self) -> &[Stuck] {
-        &self.stuck
+    pub fn stuck(&self) -> Vec<Stuck> {
+        let runs = self.handle.shared.runs.read().expect("no code panics while it holds the index");
+        let shown = runs.iter().filter_map(|(run, entry)| Some(Stuck { run: run.clone(), why: entry.stuck.clone()? }));
+        let unreadable = self.stuck.iter().filter(|stuck| !runs.contains_key(&stuck.run)).cloned();
+        shown.chain(unreadable).collect()
     }
 
     /// Returns when the engine has stopped acting, because it was told to or lost its lease.
@@ -118,48 +138,72 @@ impl Drop for Engine {
     }
 }
 
-type Found = Vec<(State, Hash)>;
+/// What the journal holds.
+#[derive(Default)]
+struct Found {
+    /// Every run as far as it could be folded, with why it could not be folded further.
+    runs: Vec<(State, Hash, Option<String>)>,
+    /// Every run that could not be folded to its end.
+    stuck: Vec<Stuck>,
+}
+
+/// A run in the making. One that cannot be folded further keeps what was folded before, and with it its lock.
+#[derive(Default)]
+struct Fold {
+    state: Option<State>,
+    head: Option<Hash>,
+    corrupt: Option<CorruptJournal>,
+}
 
 /// Folds the whole journal, in its order. A run that cannot be folded is set aside, and the others live on.
-async fn read_journal(journal: &store::SharedJournal) -> Result<(Found, Vec<Stuck>), StoreError> {
-    let mut folds: BTreeMap<RunId, Result<(State, Hash), CorruptJournal>> = BTreeMap::new();
+async fn read_journal(journal: &store::SharedJournal) -> Result<Found, StoreError> {
+    let mut folds: BTreeMap<RunId, Fold> = BTreeMap::new();
     let mut position = 0;
     loop {
         let page = journal.read(position, READ_PAGE).await?;
         let Some(last) = page.last() else { break };
         position = last.position;
         for record in &page {
-            fold_record(&mut folds, record);
-        }
-    }
-    let mut found = Vec::new();
-    let mut stuck = Vec::new();
-    for (run, folded) in folds {
-        match folded {
-            Ok(fold) => found.push(fold),
-            Err(corrupt) => {
-                error!(%run, %corrupt, "the run is set aside");
-                stuck.push(Stuck { run, why: corrupt.to_string() });
+            if let Some(run) = run_of(&record.stream) {
+                fold_record(folds.entry(run).or_default(), record);
             }
         }
     }
-    Ok((found, stuck))
+    let mut found = Found::default();
+    for (run, fold) in folds {
+        let why = fold.corrupt.map(|corrupt| corrupt.to_string());
+        if let Some(why) = &why {
+            error!(%run, why, "the run is set aside");
+            found.stuck.push(Stuck { run, why: why.clone() });
+        }
+        if let (Some(state), Some(head)) = (fold.state, fold.head) {
+            found.runs.push((state, head, why));
+        }
+    }
+    Ok(found)
 }
 
 /// How many records are read at once.
 const READ_PAGE: u32 = 1_000;
 
-fn fold_record(folds: &mut BTreeMap<RunId, Result<(State, Hash), CorruptJournal>>, record: &Record) {
-    let Some(run) = run_of(&record.stream) else { return };
-    let before = match folds.remove(&run) {
-        Some(Err(corrupt)) => {
-            folds.insert(run, Err(corrupt));
-            return;
+fn fold_record(so_far: &mut Fold, record: &Record) {
+    if so_far.corrupt.is_some() {
+        return;
+    }
+    match fold(so_far.state.clone(), record) {
+        Ok(state) => {
+            so_far.state = Some(state);
+            so_far.head = Some(record.hash);
         }
-        Some(Ok((state, _))) => Some(state),
-        None => None,
-    };
-    folds.insert(run, fold(before, record).map(|state| (state, record.hash)));
+        Err(corrupt) => so_far.corrupt = Some(corrupt),
+    }
+}
+
+/// Puts a run into the index that nothing is done for: it is shown, and holds its lock until a person has seen to it.
+fn set_aside(shared: &Arc<Shared>, state: State, head: Hash, why: String) {
+    let run = state.id().clone();
+    let entry = Entry { state: Arc::new(state), head, progress: Vec::new(), mailbox: None, stuck: Some(why) };
+    shared.runs.write().expect("no code panics while it holds the index").insert(run, entry);
 }
 
 /// Puts a run into the index, and gives it a task if it still owes anything.
@@ -180,6 +224,54 @@ fn take_up(shared: &Arc<Shared>, state: State, head: Hash, booted: bool) {
     if active {
         info!(%run, booted, "taken up");
         tokio::spawn(RunTask::new(Arc::clone(shared), state, head, (sender, mailbox), booted).run());
+    }
+}
+
+/// Makes a new run durable and takes it up.
+async fn begin(shared: &Arc<Shared>, run: &RunId, now: Timestamp, events: &[Event]) -> Result<(), StartError> {
+    let unavailable = |error: &dyn std::fmt::Display| StartError::Unavailable(error.to_string());
+    let records: Vec<_> = events.iter().map(|event| encode(now, event)).collect();
+    let stored = match shared.ports.journal.append(shared.fence, &stream(run), 0, &records).await {
+        Ok(stored) => stored,
+        Err(error @ AppendError::OutcomeUnknown { .. }) => {
+            // The id is fresh: whatever is in the stream is this start. Until that is known the lock is neither
+            // free nor held, so no other start is let in.
+            let stored = settle(shared, run).await.ok_or_else(|| unavailable(&error))?;
+            if stored.is_empty() {
+                return Err(unavailable(&error));
+            }
+            stored
+        }
+        Err(error) => {
+            if let AppendError::Fenced { .. } = error {
+                shared.stop.cancel();
+            }
+            return Err(unavailable(&error));
+        }
+    };
+    let (mut state, mut head) = (None, Hash::GENESIS);
+    for record in &stored {
+        state = Some(fold(state, record).map_err(|corrupt| unavailable(&corrupt))?);
+        head = record.hash;
+    }
+    let state = state.ok_or_else(|| StartError::Unavailable("the journal returned nothing".to_owned()))?;
+    take_up(shared, state, head, false);
+    Ok(())
+}
+
+/// Reads a stream until the store answers. `None` if the engine stops first.
+async fn settle(shared: &Shared, run: &RunId) -> Option<Vec<Record>> {
+    let mut pause = shared.pace.retry_first;
+    loop {
+        match shared.ports.journal.load(&stream(run)).await {
+            Ok(stored) => return Some(stored),
+            Err(error) => warn!(%run, %error, "whether the run was started is not known yet"),
+        }
+        tokio::select! {
+            () = shared.stop.cancelled() => return None,
+            () = clock::sleep(&*shared.ports.clock, pause) => {}
+        }
+        pause = (pause * 2).min(shared.pace.retry_max);
     }
 }
 
@@ -223,6 +315,17 @@ impl Handle {
         ended.max_by_key(|rehearsal| rehearsal.ended_at)
     }
 
+    /// Why a run takes no input.
+    fn not_taken(&self, run: &RunId) -> SendError {
+        let runs = self.shared.runs.read().expect("no code panics while it holds the index");
+        let Some(entry) = runs.get(run) else { return SendError::UnknownRun };
+        match (&entry.stuck, &entry.state.end) {
+            (Some(why), _) => SendError::Unavailable(format!("the run is set aside: {why}")),
+            (None, Some(ending)) => SendError::Rejected(run::Rejection::AlreadyEnded { end: ending.end }),
+            (None, None) => SendError::Unavailable("the engine is stopping".to_owned()),
+        }
+    }
+
     fn fresh_id(&self) -> RunId {
         let runs = self.shared.runs.read().expect("no code panics while it holds the index");
         loop {
@@ -240,7 +343,7 @@ impl Runs for Handle {
         let shared = &self.shared;
         let active = shared.activity.begin();
         let plan = self.planning.plan(&order.runbook, &order.parameters).await?;
-        let _starting = shared.starting.lock().await;
+        let starting = Arc::clone(&shared.starting).lock_owned().await;
         let run = self.fresh_id();
         let digest = plan.digest();
         let request = StartRequest {
@@ -256,53 +359,28 @@ impl Runs for Handle {
         let now = shared.now();
         let events = run::start(now, request)?;
         self.planning.pin(&run, &plan).await?;
-        let records: Vec<_> = events.iter().map(|event| encode(now, event)).collect();
-        let unavailable = |error: &dyn std::fmt::Display| StartError::Unavailable(error.to_string());
-        let stored = match shared.ports.journal.append(shared.fence, &stream(&run), 0, &records).await {
-            Ok(stored) => stored,
-            Err(error @ AppendError::OutcomeUnknown { .. }) => {
-                // The id is fresh: whatever is in the stream is this start.
-                let stored = shared.ports.journal.load(&stream(&run)).await.map_err(|_| unavailable(&error))?;
-                if stored.is_empty() {
-                    return Err(unavailable(&error));
-                }
-                stored
-            }
-            Err(error) => {
-                if let AppendError::Fenced { .. } = error {
-                    shared.stop.cancel();
-                }
-                return Err(unavailable(&error));
-            }
-        };
-        let (mut state, mut head) = (None, Hash::GENESIS);
-        for record in &stored {
-            state = Some(fold(state, record).map_err(|corrupt| unavailable(&corrupt))?);
-            head = record.hash;
-        }
-        let state = state.ok_or_else(|| StartError::Unavailable("the journal returned nothing".to_owned()))?;
-        info!(%run, runbook = %order.runbook, mode = %order.mode, %digest, "started");
-        take_up(shared, state, head, false);
-        drop(active);
+        info!(%run, runbook = %order.runbook, mode = %order.mode, %digest, "starting");
+        // A task of its own: a caller who goes away must not leave a run in the journal that nobody has taken up.
+        let (shared, id) = (Arc::clone(shared), run.clone());
+        let begun = tokio::spawn(async move {
+            let _held = (starting, active);
+            begin(&shared, &id, now, &events).await
+        });
+        begun.await.map_err(|_| StartError::Unavailable("the engine is stopping".to_owned()))??;
         Ok(run)
     }
 
     async fn send(&self, run: &RunId, input: Input) -> Result<(), SendError> {
         let (sender, receiver) = oneshot::channel();
         if !self.shared.post(run, input, Some(sender)) {
-            let runs = self.shared.runs.read().expect("no code panics while it holds the index");
-            let Some(entry) = runs.get(run) else { return Err(SendError::UnknownRun) };
-            return Err(match (&entry.stuck, &entry.state.end) {
-                (Some(why), _) => SendError::Unavailable(why.clone()),
-                (None, Some(ending)) => SendError::Rejected(run::Rejection::AlreadyEnded { end: ending.end }),
-                (None, None) => SendError::Unavailable("the engine is stopping".to_owned()),
-            });
+            return Err(self.not_taken(run));
         }
         match receiver.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(Refusal::Rejected(rejection))) => Err(SendError::Rejected(rejection)),
             Ok(Err(Refusal::Unavailable(why))) => Err(SendError::Unavailable(why)),
-            Err(_) => Err(SendError::Unavailable("the engine is stopping".to_owned())),
+            // The run ended, was set aside or the engine stopped before the input's turn came.
+            Err(_) => Err(self.not_taken(run)),
         }
     }
 

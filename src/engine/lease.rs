@@ -13,17 +13,25 @@ use crate::store::{Lease, LeaseError, SharedJournal};
 pub const LEASE_TTL: Duration = Duration::from_secs(30);
 
 /// Prolongs the lease until `stop`; cancels `stop` itself when the lease is lost or can no longer be counted on.
+/// `asked` is the instant before the lease was asked for: it lives for `ttl` from then at least.
 /// Measured in real time, whatever the engine's clock does.
-pub(super) async fn keep(journal: SharedJournal, lease: Lease, stop: CancellationToken) {
-    let mut sure_until = Instant::now() + LEASE_TTL;
+pub(super) async fn keep(journal: SharedJournal, lease: Lease, ttl: Duration, asked: Instant, stop: CancellationToken) {
+    let mut sure_until = asked + ttl;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(LEASE_TTL / 3) => {}
+            () = tokio::time::sleep_until((Instant::now() + ttl / 3).min(sure_until - ttl / 6)) => {}
         }
         let asked = Instant::now();
-        match journal.renew_lease(&lease, LEASE_TTL).await {
-            Ok(()) => sure_until = asked + LEASE_TTL,
+        // Another process may take it from `sure_until` on: stop before, not after, also if the store never answers.
+        let last_moment = sure_until - ttl / 6;
+        let Ok(renewed) = tokio::time::timeout_at(last_moment, journal.renew_lease(&lease, ttl)).await else {
+            error!("the lease could not be prolonged in time; everything is stopped");
+            stop.cancel();
+            return;
+        };
+        match renewed {
+            Ok(()) => sure_until = asked + ttl,
             Err(LeaseError::Lost | LeaseError::Held { .. } | LeaseError::Ttl) => {
                 error!("the lease was lost: another process may act now; everything is stopped");
                 stop.cancel();
@@ -31,12 +39,6 @@ pub(super) async fn keep(journal: SharedJournal, lease: Lease, stop: Cancellatio
             }
             Err(LeaseError::Store(error)) => {
                 warn!(%error, "the lease could not be prolonged");
-                // Another process may take it from then on: stop before, not after.
-                if Instant::now() + LEASE_TTL / 6 >= sure_until {
-                    error!("the lease can no longer be counted on; everything is stopped");
-                    stop.cancel();
-                    return;
-                }
             }
         }
     }

@@ -10,8 +10,8 @@ use tracing::debug;
 use super::ports::{Hint, PortError, Snapshot};
 use super::shared::Shared;
 use crate::clock;
-use crate::domain::run::{GateRef, Input, MessageKey, MessageKind, Owed, Standing, State, Vote};
-use crate::domain::{ChannelId, MessageId, RunId};
+use crate::domain::run::{GateRef, Input, MessageKey, MessageKind, Owed, State};
+use crate::domain::{ChannelId, MessageId, MessageRef, RunId};
 
 /// Takes in a hint without holding its giver up.
 pub(super) fn take(shared: &Arc<Shared>, hint: Hint) {
@@ -39,21 +39,22 @@ pub(super) fn take(shared: &Arc<Shared>, hint: Hint) {
         }
         Hint::MessageDeleted { channel, message } => {
             if let Some((run, key)) = find_message(shared, channel, message) {
-                shared.post(&run, Input::MessageLost(key), None);
+                shared.post(&run, Input::MessageLost(key, MessageRef { channel, message }), None);
             }
         }
     }
 }
 
-/// Looks at every open gate again and again, until the engine stops.
+/// Looks at every open gate at once, because votes may have come and gone while nobody listened, and then again
+/// and again until the engine stops.
 pub(super) async fn keep_looking(shared: Arc<Shared>) {
     loop {
+        for run in open_runs(&shared) {
+            look(&shared, &run);
+        }
         tokio::select! {
             () = shared.stop.cancelled() => return,
             () = clock::sleep(&*shared.ports.clock, shared.pace.gate_every) => {}
-        }
-        for run in open_runs(&shared) {
-            look(&shared, &run);
         }
     }
 }
@@ -96,43 +97,27 @@ fn read_votes(shared: &Arc<Shared>, snapshot: Snapshot, gate: GateRef, card: u32
 
 async fn read(shared: &Shared, snapshot: &Snapshot, gate: GateRef, card: u32) {
     let run = snapshot.state.id();
-    if snapshot.state.is_dry_run() || !is_posted(&snapshot.state, &gate, card) {
+    if snapshot.state.is_dry_run() || posted_card(&snapshot.state, &gate, card).is_none() {
         return;
     }
     match shared.ports.chat.read_votes(snapshot, &gate).await {
-        Ok(votes) if is_open(&snapshot.state, &gate, card) => {
+        Ok(votes) => {
             shared.post(run, Input::VotesRead { gate, card, votes }, None);
         }
-        Ok(votes) => {
-            let known = snapshot.state.gates.get(&gate);
-            for vote in votes {
-                let id = vote.person.id;
-                let signed = vote.vote == Vote::Sign && known.is_some_and(|gate| gate.signers.contains_key(&id));
-                let refused = known.is_some_and(|gate| gate.refused.contains_key(&(id, vote.vote)));
-                if !signed && !refused {
-                    shared.post(run, Input::StrayVote { gate: gate.clone(), card, vote }, None);
-                }
-            }
-        }
         Err(PortError::Gone { .. }) => {
-            if let Some(owed) = card_message(&snapshot.state, &gate, card) {
-                shared.post(run, Input::MessageLost(owed.key.clone()), None);
+            if let Some((key, message)) = posted_card(&snapshot.state, &gate, card) {
+                shared.post(run, Input::MessageLost(key, message), None);
             }
         }
         Err(error) => debug!(%run, %gate, %error, "the votes could not be read; the timer tries again"),
     }
 }
 
-fn is_open(state: &State, gate: &GateRef, card: u32) -> bool {
-    state.gates.get(gate).is_some_and(|g| g.card == card && matches!(g.standing, Standing::Open | Standing::Clearing))
-}
-
-fn card_message<'a>(state: &'a State, gate: &GateRef, card: u32) -> Option<&'a Owed> {
-    state.owed.iter().find(|owed| matches!(&owed.kind, MessageKind::GateCard { gate: g, card: c } if g == gate && *c == card))
-}
-
-fn is_posted(state: &State, gate: &GateRef, card: u32) -> bool {
-    card_message(state, gate, card).is_some_and(|owed| owed.posted.is_some())
+/// Where a gate's card stands, once it does.
+pub(super) fn posted_card(state: &State, gate: &GateRef, card: u32) -> Option<(MessageKey, MessageRef)> {
+    let is_card = |kind: &MessageKind| matches!(kind, MessageKind::GateCard { gate: g, card: c } if g == gate && *c == card);
+    let owed = state.owed.iter().find(|owed| is_card(&owed.kind))?;
+    Some((owed.key.clone(), owed.posted?))
 }
 
 fn gate_of(state: &State, key: &MessageKey) -> Option<(GateRef, u32)> {

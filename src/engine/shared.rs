@@ -40,6 +40,8 @@ pub struct Pace {
     pub retry_first: Duration,
     /// The longest such wait.
     pub retry_max: Duration,
+    /// How long the lease lives without being prolonged; wall time. [`super::LEASE_TTL`] outside tests.
+    pub lease_ttl: Duration,
 }
 
 impl Default for Pace {
@@ -49,6 +51,7 @@ impl Default for Pace {
             refresh_every: Duration::from_secs(2),
             retry_first: Duration::from_secs(2),
             retry_max: Duration::from_secs(120),
+            lease_ttl: super::lease::LEASE_TTL,
         }
     }
 }
@@ -62,7 +65,7 @@ pub(super) struct Shared {
     /// Cancelled when the engine must stop acting: shut down, or the lease was lost.
     pub(super) stop: CancellationToken,
     /// Serialises starts: two runs must not both find the lock free.
-    pub(super) starting: tokio::sync::Mutex<()>,
+    pub(super) starting: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A run as the index knows it.

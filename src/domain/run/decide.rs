@@ -9,7 +9,7 @@ use super::rejection::Rejection;
 use super::rollback;
 use super::state::{RollbackStage, State, StepStatus, confirmation};
 use super::step;
-use crate::domain::{Person, StepKind, StepName, Timestamp};
+use crate::domain::{MessageRef, Person, StepKind, StepName, Timestamp};
 
 /// The events that follow from `input` at `now`, everything that comes next by itself included. Empty if
 /// nothing changes: an observation that says nothing new, an outcome of an attempt that is over.
@@ -42,7 +42,7 @@ fn after_the_end(draft: &mut Draft, end: End, input: Input) -> Result<(), Reject
         | Input::Rollback { .. } => Err(Rejection::AlreadyEnded { end }),
         Input::Tick
         | Input::Rebooted
-        | Input::MessageLost(_)
+        | Input::MessageLost(..)
         | Input::VotesRead { .. }
         | Input::VoteRemoved { .. }
         | Input::StrayVote { .. }
@@ -70,7 +70,7 @@ fn apply(draft: &mut Draft, input: Input) -> Result<(), Rejection> {
                 draft.push(Event::MessagePosted { key, message });
             }
         }
-        Input::MessageLost(key) => message_lost(draft, key),
+        Input::MessageLost(key, message) => message_lost(draft, key, message),
         Input::VotesRead { gate, card, votes } => gate::votes_read(draft, &gate, card, &votes),
         Input::VoteRemoved { gate, card, user, vote } => gate::vote_removed(draft, &gate, card, user, vote),
         Input::StrayVote { gate, card, vote } => gate::stray_vote(draft, &gate, card, &vote),
@@ -113,8 +113,8 @@ fn owes(state: &State, key: &MessageKey) -> bool {
     state.owed.iter().any(|owed| owed.key == *key && owed.posted.is_none())
 }
 
-fn message_lost(draft: &mut Draft, key: MessageKey) {
-    let Some(owed) = draft.state.owed.iter().find(|owed| owed.key == key && owed.posted.is_some()) else { return };
+fn message_lost(draft: &mut Draft, key: MessageKey, message: MessageRef) {
+    let Some(owed) = draft.state.owed.iter().find(|owed| owed.key == key && owed.posted == Some(message)) else { return };
     if !owed.kind.is_live() {
         // What was said once and then deleted by somebody is not said again.
         return;

@@ -18,8 +18,9 @@ pub enum Input {
     ThreadOpened(ChannelId),
     /// An owed message is visible.
     MessagePosted(MessageKey, MessageRef),
-    /// A posted message is gone or can no longer be edited.
-    MessageLost(MessageKey),
+    /// A posted message is gone or can no longer be edited. Names the very message, so that old news about one copy
+    /// cannot take away the next.
+    MessageLost(MessageKey, MessageRef),
 
     /// The reactions of a gate card, read whole over REST, with the people's present roles.
     VotesRead {

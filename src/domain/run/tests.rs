@@ -297,7 +297,10 @@ fn a_deleted_card_voids_its_votes_and_is_posted_anew() {
     let key = MessageKey::new("gate/cutover/1");
     play.put(Input::MessagePosted(key.clone(), MessageRef { channel: ChannelId::new(1), message: MessageId::new(2) }));
     play.votes(&[(&dba(), Vote::Sign)]);
-    assert_eq!(kinds(&play.put(Input::MessageLost(key))), ["gate_card_lost", "gate_opened"]);
+    assert_eq!(
+        kinds(&play.put(Input::MessageLost(key, MessageRef { channel: ChannelId::new(1), message: MessageId::new(2) }))),
+        ["gate_card_lost", "gate_opened"]
+    );
     assert!(play.state.gates[&Play::gate()].signers.is_empty());
 }
 
