@@ -54,8 +54,8 @@ impl Flight {
                     self.report(Input::StepProbed(step, attempt, finding));
                 }
             }
-            Effect::CheckStep { step, attempt } => {
-                if let Some(job) = self.job(&step, attempt, false, None) {
+            Effect::CheckStep { step, attempt, former } => {
+                if let Some(job) = self.job(&step, attempt, false, former) {
                     let (result, checks) = self.shared.ports.performer.check(job).await;
                     self.report(Input::StepChecked { step, attempt, result, checks });
                 }

@@ -7,7 +7,7 @@ use super::evolve::evolve;
 use super::state::{State, StepStatus};
 use super::{gate, rollback, step};
 use crate::domain::runbook::{OnFailure, Phase};
-use crate::domain::{RoleName, StepKind, StepName, Timestamp};
+use crate::domain::{Duration, RoleName, StepKind, StepName, Timestamp};
 
 /// A decision in the making: the events so far and the state after them.
 pub(super) struct Draft {
@@ -125,13 +125,22 @@ pub(super) fn stop(draft: &mut Draft, end: End) -> bool {
     };
     let by = state.abort.as_ref().and_then(|abort| abort.by.clone());
     let event = if state.effects_began_at.is_some() {
-        Event::ClosingBegan { end, until: state.started.window_ends_at }
+        Event::ClosingBegan { end, until: closing_until(state, draft.now) }
     } else {
         Event::Ended { end, by, reason }
     };
     draft.push(event);
     true
 }
+
+/// Until when a run stays closing at least: the window's end, and never less than a while, or a run that fails
+/// after its window would lose its lock and its way back in the moment in which it fails.
+pub(super) fn closing_until(state: &State, now: Timestamp) -> Timestamp {
+    state.started.window_ends_at.max(now + CLOSING_LEAST.delta())
+}
+
+/// How long a run stays closing at least.
+const CLOSING_LEAST: Duration = Duration::from_minutes(30);
 
 /// Asks a person.
 pub(super) fn ask(draft: &mut Draft, kind: QuestionKind) -> bool {

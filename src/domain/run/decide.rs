@@ -31,6 +31,8 @@ pub fn decide(state: &State, now: Timestamp, input: Input) -> Result<Vec<Event>,
 fn after_the_end(draft: &mut Draft, end: End, input: Input) -> Result<(), Rejection> {
     match input {
         Input::ThreadOpened(_) | Input::MessagePosted(..) => apply(draft, input),
+        // Without its plan card a run has no thread, and without a thread nobody is told how it ended.
+        Input::MessageLost(..) if draft.state.thread.is_none() => apply(draft, input),
         Input::BreakGlass { .. }
         | Input::TickItem { .. }
         | Input::Confirm { .. }
@@ -71,10 +73,10 @@ fn apply(draft: &mut Draft, input: Input) -> Result<(), Rejection> {
             }
         }
         Input::MessageLost(key, message) => message_lost(draft, key, message),
-        Input::VotesRead { gate, card, votes } => gate::votes_read(draft, &gate, card, &votes),
+        Input::VotesRead { gate, card, votes } => gate::votes_observed(draft, &gate, card, &votes),
         Input::VoteRemoved { gate, card, user, vote } => gate::vote_removed(draft, &gate, card, user, vote),
         Input::StrayVote { gate, card, vote } => gate::stray_vote(draft, &gate, card, &vote),
-        Input::GateMeasured { gate, card, readings } => gate::measured(draft, &gate, card, readings),
+        Input::GateMeasured { gate, card, readings } => gate::measurement_observed(draft, &gate, card, readings),
         Input::GateRechecked { gate, card, votes, readings, targets_changed } => {
             gate::recheck(draft, &gate, card, Recheck { votes, readings, targets_changed });
         }
@@ -259,12 +261,12 @@ fn answered(draft: &mut Draft, id: u32, answer: Answer, reason: String, by: Pers
     let of_rollback = draft.state.rollback.is_some();
     draft.push(Event::Answered { question: id, answer, by, reason });
     if answer == Answer::Stop {
-        if of_rollback { rollback::give_up(draft) } else { stop_forward(draft, &question.kind) }
+        if of_rollback { rollback::give_up(draft, &question.kind) } else { stop_forward(draft, &question.kind) }
     }
     Ok(())
 }
 
-/// Carries out `Stop`: a step of unknown outcome is first cancelled for good, so that nothing of it is left.
+/// Carries out `Stop`: a step of unknown outcome is given up first, or it would be asked about again.
 fn stop_forward(draft: &mut Draft, kind: &QuestionKind) {
     if let QuestionKind::UnknownOutcome { step, .. } = kind {
         step::fail(draft, step, FailureKind::Cancelled, "its outcome stays unknown: the run was stopped");

@@ -77,6 +77,8 @@ pub enum Effect {
         step: StepName,
         /// Which attempt.
         attempt: u32,
+        /// What must be proven gone first.
+        former: Option<ProcessGroup>,
     },
 }
 
@@ -93,7 +95,7 @@ impl Effect {
             Self::PerformStep { step, attempt, .. } => format!("perform/{step}/{attempt}"),
             Self::CancelStep { step, attempt, .. } => format!("cancel/{step}/{attempt}"),
             Self::ProbeStep { step, attempt, .. } => format!("probe/{step}/{attempt}"),
-            Self::CheckStep { step, attempt } => format!("check/{step}/{attempt}"),
+            Self::CheckStep { step, attempt, .. } => format!("check/{step}/{attempt}"),
         }
     }
 }
@@ -105,7 +107,7 @@ pub fn pending(state: &State) -> Vec<Effect> {
     if state.end.is_some() {
         return effects;
     }
-    for (gate, opened) in &state.gates {
+    if let Some((gate, opened)) = state.open_gate() {
         let card = opened.card;
         match &opened.standing {
             Standing::Open if opened.readings.is_none() => effects.push(Effect::MeasureGate { gate: gate.clone(), card }),
@@ -152,7 +154,7 @@ fn for_step(state: &State, name: &StepName) -> Option<Effect> {
         StepStatus::Interrupted { attempt, next: Interruption::Probe, .. } => {
             Some(Effect::ProbeStep { step: name, attempt: *attempt, former: group })
         }
-        StepStatus::Asserted { attempt, .. } => Some(Effect::CheckStep { step: name, attempt: *attempt }),
+        StepStatus::Asserted { attempt, .. } => Some(Effect::CheckStep { step: name, attempt: *attempt, former: group }),
         StepStatus::Interrupted { .. }
         | StepStatus::Pending
         | StepStatus::Waiting { .. }

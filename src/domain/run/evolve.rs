@@ -28,6 +28,9 @@ pub fn begin(at: Timestamp, event: &Event) -> Result<State, CorruptJournal> {
     let Event::Started(started) = event else {
         return Err(CorruptJournal { seq: 1, what: "a run begins with `started`".to_owned() });
     };
+    if let Some(step) = started.plan.runbook.all_steps().find(|step| !started.plan.steps.contains_key(&step.step)) {
+        return Err(CorruptJournal { seq: 1, what: format!("its plan does not describe the step `{}`", step.step) });
+    }
     let steps = started.plan.runbook.all_steps().map(|step| (step.step.clone(), StepState::pending())).collect();
     Ok(State {
         started: Arc::new(Started::clone(started)),
@@ -66,7 +69,7 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
     if state.end.is_some() && !is_about_messages(event) {
         return Err(corrupt("the run has ended"));
     }
-    if let Some(note) = stamp.note(event) {
+    if let Some(note) = stamp.note(event).filter(|note| !is_repeated(&state, note)) {
         state.owed.push(note);
     }
     match event {
@@ -138,7 +141,8 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
         Event::ClosingBegan { end, until } => {
             state.closing = Some(Closing { end: *end, until: *until });
             state.pause = None;
-            if *end == End::Succeeded && !state.runbook().afterwards.is_empty() {
+            let asked_for = state.owed.iter().any(|owed| owed.kind == MessageKind::Afterwards);
+            if *end == End::Succeeded && !state.runbook().afterwards.is_empty() && !asked_for {
                 state.owed.push(live("afterwards", MessageKind::Afterwards, Place::Thread));
             }
         }
@@ -150,6 +154,12 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
     state.seq = stamp.seq;
     state.changed_at = at;
     Ok(state)
+}
+
+/// Whether the last thing said was the same: a bot that is restarted again and again says so once.
+fn is_repeated(state: &State, note: &Owed) -> bool {
+    let reboot = MessageKind::Note(Box::new(Event::Rebooted));
+    note.kind == reboot && state.owed.last().is_some_and(|last| last.kind == reboot)
 }
 
 fn is_about_messages(event: &Event) -> bool {
@@ -341,7 +351,11 @@ fn fold_answer(state: &mut State, question: &Question, answer: Answer, by: &crat
                 step.failures = 0;
             }
         }
-        (QuestionKind::StepFailed { step, .. }, Answer::Stop) if state.is_rollback_step(step) => state.rollback = None,
+        (QuestionKind::UnknownOutcome { step, .. } | QuestionKind::StepFailed { step, .. }, Answer::Stop)
+            if state.is_rollback_step(step) =>
+        {
+            state.rollback = None;
+        }
         (QuestionKind::Late { phase, .. }, Answer::Proceed) => {
             state.excused.insert(phase.clone());
         }

@@ -35,7 +35,8 @@ pub(super) fn enter(draft: &mut Draft, phase: &Phase) -> Entrance {
         None if due.is_some_and(|due| due - definition.opens_before.delta() > draft.now) => Entrance::Closed,
         None => open(draft, gate, 1),
         Some(Standing::Cleared { .. }) => Entrance::Open,
-        Some(Standing::Clearing | Standing::Refused(_)) => Entrance::Closed,
+        Some(Standing::Clearing) => expire(draft, &gate),
+        Some(Standing::Refused(_)) => Entrance::Closed,
         Some(Standing::Open) if rehearsal => rehearse(draft, &gate),
         Some(Standing::Open) => wait_at(draft, &gate, Some((phase, due))),
     }
@@ -65,7 +66,8 @@ pub(super) fn enter_rollback(draft: &mut Draft, name: &RollbackName) -> Entrance
         }
         Some(opened) => match opened.standing {
             Standing::Cleared { .. } => Entrance::Open,
-            Standing::Clearing | Standing::Refused(_) => Entrance::Closed,
+            Standing::Clearing => expire(draft, &gate),
+            Standing::Refused(_) => Entrance::Closed,
             Standing::Open => wait_at(draft, &gate, None),
         },
     }
@@ -100,11 +102,10 @@ fn is_late(state: &State, phase: &Phase, due: Timestamp, now: Timestamp) -> bool
 /// An open card: it expires, warns, or is ready for the last check.
 fn wait_at(draft: &mut Draft, gate: &GateRef, phase: Option<(&Phase, Option<Timestamp>)>) -> Entrance {
     let now = draft.now;
-    let opened = draft.state.gates[gate].clone();
-    if opened.expires_at <= now {
-        refuse(draft, gate, GateRefusal::Expired);
+    if let Entrance::Changed = expire(draft, gate) {
         return Entrance::Changed;
     }
+    let opened = draft.state.gates[gate].clone();
     if !is_ready(&draft.state, gate, &opened) {
         return warn(draft, gate, &opened);
     }
@@ -120,6 +121,15 @@ fn wait_at(draft: &mut Draft, gate: &GateRef, phase: Option<(&Phase, Option<Time
         }
     }
     draft.push(Event::QuorumReached { gate: gate.clone(), card: opened.card });
+    Entrance::Changed
+}
+
+/// A card whose time is over is refused, also while the last look before the start takes its time.
+fn expire(draft: &mut Draft, gate: &GateRef) -> Entrance {
+    if draft.state.gates[gate].expires_at > draft.now {
+        return Entrance::Closed;
+    }
+    refuse(draft, gate, GateRefusal::Expired);
     Entrance::Changed
 }
 
@@ -201,16 +211,45 @@ fn live_card<'a>(state: &'a State, gate: &GateRef, card: u32) -> Option<&'a Gate
     matches!(opened.standing, Standing::Open | Standing::Clearing).then_some(opened)
 }
 
+/// Takes in a measurement that was made for its own sake.
+pub(super) fn measurement_observed(draft: &mut Draft, gate: &GateRef, card: u32, readings: Vec<Reading>) {
+    measured(draft, gate, card, readings);
+    fall_back(draft, gate, card);
+}
+
 /// Takes in a measurement of the criteria.
-pub(super) fn measured(draft: &mut Draft, gate: &GateRef, card: u32, readings: Vec<Reading>) {
+fn measured(draft: &mut Draft, gate: &GateRef, card: u32, readings: Vec<Reading>) {
     let Some(opened) = live_card(&draft.state, gate, card) else { return };
     if opened.readings.as_ref() != Some(&readings) {
         draft.push(Event::CriteriaMeasured { gate: gate.clone(), card, readings });
     }
 }
 
-/// Takes in a whole reading of a card's reactions: journals what is different from what was known.
-pub(super) fn votes_read(draft: &mut Draft, gate: &GateRef, card: u32, votes: &[ReactionVote]) {
+/// Takes in a reading of a card's reactions that was made for its own sake.
+pub(super) fn votes_observed(draft: &mut Draft, gate: &GateRef, card: u32, votes: &[ReactionVote]) {
+    if live_card(&draft.state, gate, card).is_none() {
+        // The card was closed while it was read: whoever voted after that is answered.
+        votes.iter().for_each(|vote| stray_vote(draft, gate, card, vote));
+        return;
+    }
+    votes_read(draft, gate, card, votes);
+    fall_back(draft, gate, card);
+}
+
+/// A card that lost a signature or turned red during the last look before the start: that look may have begun
+/// before the change, so it must not clear the gate. It is made again when the card is ready again.
+fn fall_back(draft: &mut Draft, gate: &GateRef, card: u32) {
+    if live_card(&draft.state, gate, card).is_none_or(|opened| opened.standing != Standing::Clearing) {
+        return;
+    }
+    let reasons = open_reasons(draft, gate);
+    if !reasons.is_empty() {
+        draft.push(Event::ClearanceFailed { gate: gate.clone(), card, reasons });
+    }
+}
+
+/// Journals what is different in a whole reading of a live card's reactions from what was known.
+fn votes_read(draft: &mut Draft, gate: &GateRef, card: u32, votes: &[ReactionVote]) {
     let Some(roles) = required_roles(&draft.state, gate) else { return };
     if live_card(&draft.state, gate, card).is_none() {
         return;
@@ -307,13 +346,19 @@ pub(super) fn vote_removed(draft: &mut Draft, gate: &GateRef, card: u32, user: U
         draft.push(Event::RefusedVoteRemoved { gate: gate.clone(), card, user });
     } else if let (Some(voter), Vote::Sign) = (opened.signers.get(&user).cloned(), vote) {
         draft.push(Event::SignOffWithdrawn { gate: gate.clone(), card, voter, why: Withdrawal::Removed });
+        fall_back(draft, gate, card);
     }
 }
 
 /// A vote on a card that cannot be signed (any more) is answered.
 pub(super) fn stray_vote(draft: &mut Draft, gate: &GateRef, card: u32, vote: &ReactionVote) {
     let Some(opened) = draft.state.gates.get(gate) else { return };
-    if vote.person.bot || live_card(&draft.state, gate, card).is_some() {
+    let counted = opened.card == card && vote.vote == Vote::Sign && opened.signers.contains_key(&vote.person.id);
+    if vote.person.bot || counted || live_card(&draft.state, gate, card).is_some() {
+        return;
+    }
+    if opened.card == card && opened.refused.contains_key(&(vote.person.id, vote.vote)) {
+        // Answered before.
         return;
     }
     let started = opened.card == card && matches!(opened.standing, Standing::Cleared { .. });
@@ -341,7 +386,8 @@ pub(super) fn break_glass(draft: &mut Draft, by: Person, reason: String, other_h
 /// The last look before the start: votes, roles, criteria and targets as they are now.
 pub(super) fn recheck(draft: &mut Draft, gate: &GateRef, card: u32, seen: Recheck) {
     let clearing = live_card(&draft.state, gate, card).is_some_and(|opened| opened.standing == Standing::Clearing);
-    if !clearing {
+    let is_its_turn = draft.state.open_gate().is_some_and(|(open, _)| open == gate);
+    if !clearing || !is_its_turn || matches!(expire(draft, gate), Entrance::Changed) {
         return;
     }
     measured(draft, gate, card, seen.readings);
@@ -353,7 +399,7 @@ pub(super) fn recheck(draft: &mut Draft, gate: &GateRef, card: u32, seen: Rechec
         refuse(draft, gate, GateRefusal::TargetChanged { what: seen.targets_changed.join("; ") });
         return;
     }
-    let reasons = open_reasons(&draft.state, gate);
+    let reasons = open_reasons(draft, gate);
     if !reasons.is_empty() {
         draft.push(Event::ClearanceFailed { gate: gate.clone(), card, reasons });
         return;
@@ -373,7 +419,8 @@ pub(super) struct Recheck {
     pub(super) targets_changed: Vec<String>,
 }
 
-fn open_reasons(state: &State, gate: &GateRef) -> Vec<String> {
+fn open_reasons(draft: &Draft, gate: &GateRef) -> Vec<String> {
+    let state = &draft.state;
     let opened = &state.gates[gate];
     let mut reasons: Vec<String> =
         opened.readings.iter().flatten().filter(|r| !r.is_green()).map(|r| format!("not green: {}", r.says)).collect();
@@ -382,6 +429,12 @@ fn open_reasons(state: &State, gate: &GateRef) -> Vec<String> {
     }
     if state.pause.is_some() && matches!(gate, GateRef::Phase(_)) {
         reasons.push("the run was paused".to_owned());
+    }
+    if let GateRef::Phase(name) = gate
+        && let Some(phase) = state.phase(name)
+        && state.due(phase).is_some_and(|due| is_late(state, phase, due, draft.now))
+    {
+        reasons.push("the last look took so long that the phase would start late".to_owned());
     }
     reasons
 }

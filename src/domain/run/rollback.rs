@@ -1,7 +1,7 @@
 //! The way back: armed or behind its own gate.
 
-use super::advance::{Draft, ask, halt, stop};
-use super::event::{Actor, End, Event, QuestionKind};
+use super::advance::{Draft, ask, closing_until, halt, stop};
+use super::event::{Actor, End, Event, FailureKind, QuestionKind};
 use super::rejection::Rejection;
 use super::schedule::rollback_target_at;
 use super::state::{RollbackStage, State, StepStatus};
@@ -41,7 +41,8 @@ fn finish(draft: &mut Draft, name: &RollbackName) -> bool {
     if !another {
         draft.push(Event::Ended { end: End::RolledBack, by: None, reason: None });
     } else if draft.state.closing.is_none() {
-        draft.push(Event::ClosingBegan { end: End::RolledBack, until: draft.state.started.window_ends_at });
+        let until = closing_until(&draft.state, draft.now);
+        draft.push(Event::ClosingBegan { end: End::RolledBack, until });
     }
     true
 }
@@ -126,9 +127,11 @@ fn choose(state: &State, name: Option<RollbackName>) -> Result<RollbackName, Rej
     }
 }
 
-/// Gives a failed rollback up: the run closes as failed.
-pub(super) fn give_up(draft: &mut Draft) {
-    if draft.state.end.is_none() {
-        stop(draft, End::Failed);
+/// Gives a rollback up whose step failed or is of unknown outcome: the run closes as failed, and the rollback can be
+/// started again.
+pub(super) fn give_up(draft: &mut Draft, kind: &QuestionKind) {
+    if let QuestionKind::UnknownOutcome { step, .. } = kind {
+        step::fail(draft, step, FailureKind::Cancelled, "its outcome stays unknown: the rollback was stopped");
     }
+    stop(draft, End::Failed);
 }

@@ -130,7 +130,7 @@ fn remaining(state: &State, phase: &Phase, now: Timestamp) -> Duration {
     phase.steps.iter().map(left).sum()
 }
 
-/// The earliest instant after `now` at which time alone changes something; `None` if only people or effects can.
+/// The earliest instant after `now`, when the state was last looked at, at which time alone changes something; `None` if only people or effects can.
 #[must_use]
 pub fn next_deadline(state: &State, now: Timestamp) -> Option<Timestamp> {
     deadlines(state).into_iter().filter(|at| *at > now).min()
@@ -154,7 +154,7 @@ fn deadlines(state: &State) -> Vec<Timestamp> {
             | StepStatus::Skipped => {}
         }
     }
-    for gate in state.gates.values().filter(|gate| gate.standing == Standing::Open) {
+    for gate in state.gates.values().filter(|gate| matches!(gate.standing, Standing::Open | Standing::Clearing)) {
         instants.extend([gate.expires_at, warning_at(gate, 50), warning_at(gate, 80)]);
     }
     if let (Some(phase), false) = (state.current_phase(), state.is_dry_run()) {

@@ -438,10 +438,18 @@ impl State {
         Some(quorum(self.sign_off(gate)?, self.gates.get(gate)?.signers.values()))
     }
 
-    /// The gate that may be signed now, if any.
+    /// The gate that may be signed now, if any: that of a rollback that waits comes before that of a phase, and while
+    /// a rollback is wanted, or once the way forward is over, no phase's gate can be cleared.
     #[must_use]
     pub fn open_gate(&self) -> Option<(&GateRef, &Gate)> {
-        self.gates.iter().find(|(_, gate)| matches!(gate.standing, Standing::Open | Standing::Clearing))
+        let wanted = match &self.rollback {
+            Some(RollbackState { name, stage: RollbackStage::AwaitingGate, .. }) => GateRef::Rollback(name.clone()),
+            Some(_) => return None,
+            None if self.abort.is_some() || self.closing.is_some() || self.end.is_some() => return None,
+            None => GateRef::Phase(self.current_phase()?.phase.clone()),
+        };
+        let (gate, opened) = self.gates.get_key_value(&wanted)?;
+        matches!(opened.standing, Standing::Open | Standing::Clearing).then_some((gate, opened))
     }
 
     /// The items of a list.

@@ -142,7 +142,23 @@ fn retry_at(draft: &Draft, name: &StepName, failure: &Failure) -> Option<Timesta
     let retry = definition(draft, name).retry;
     let failures = draft.state.step(name).failures + 1;
     let halting = draft.state.is_halting() && !draft.state.is_rollback_step(name);
-    (failure.retryable && failures < retry.attempts && !halting).then(|| draft.now + retry.wait_after(failures).delta())
+    // What was cut off may have taken half its effect: that is repeated only if twice is as good as once.
+    let cut_off = matches!(failure.kind, FailureKind::TimedOut | FailureKind::Cancelled);
+    let may_repeat = !cut_off || is_repeatable(draft, name);
+    (failure.retryable && may_repeat && failures < retry.attempts && !halting)
+        .then(|| draft.now + retry.wait_after(failures).delta())
+}
+
+/// Whether doing it again is harmless whatever became of the attempt before.
+fn is_repeatable(draft: &Draft, name: &StepName) -> bool {
+    let traits = draft.state.plan().traits(name);
+    if !traits.effect || draft.state.is_dry_run() {
+        return true;
+    }
+    match (definition(draft, name).if_interrupted, traits.interruption) {
+        (Some(IfInterrupted::Repeat), _) | (None, Interruption::Repeat) | (_, Interruption::Resume) => true,
+        (Some(IfInterrupted::Ask), _) | (None, Interruption::Probe | Interruption::Ask) => false,
+    }
 }
 
 /// Journals that an attempt's outcome is unknown, and what happens now.

@@ -258,7 +258,8 @@ fn a_role_lost_before_the_start_stops_the_start() {
 fn a_veto_of_a_required_role_is_final_for_its_card() {
     let mut play = Play::at_gate();
     assert_eq!(kinds(&play.votes(&[(&dba(), Vote::Sign), (&lead(), Vote::Veto)])), ["gate_refused", "paused"]);
-    assert!(play.votes(&[(&dba(), Vote::Sign), (&lead(), Vote::Sign)]).is_empty(), "removing the veto changes nothing");
+    let answered = play.votes(&[(&dba(), Vote::Sign), (&lead(), Vote::Sign)]);
+    assert_eq!(kinds(&answered), ["vote_refused", "vote_refused"], "removing the veto changes nothing");
     assert_eq!(play.status(), Status::Paused);
     assert_eq!(kinds(&play.put(Input::Resume { by: dba() })), ["unpaused", "gate_opened"]);
     assert_eq!(play.card(), 2);
@@ -288,7 +289,10 @@ fn an_expired_gate_refuses_after_two_warnings() {
     assert_eq!(kinds(&play.later(15 * 60)), ["gate_warned"]);
     assert_eq!(kinds(&play.later(9 * 60)), ["gate_warned"]);
     assert_eq!(kinds(&play.later(6 * 60)), ["gate_refused", "paused"]);
-    assert!(play.votes(&[(&dba(), Vote::Sign), (&lead(), Vote::Sign)]).is_empty());
+    let late = [(&dba(), Vote::Sign), (&lead(), Vote::Sign)];
+    let answered = play.votes(&late);
+    assert!(matches!(&answered[0], Event::VoteRefused { why: VoteRefusal::ClosedCard, .. }), "late votes are answered");
+    assert!(play.votes(&late).is_empty(), "once");
 }
 
 #[test]
