@@ -4,14 +4,17 @@
 //! A room imports only the rooms that its charter allows, and a test reads the imports.
 
 pub mod actions;
+pub mod app;
 pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod discord;
 pub mod domain;
 pub mod engine;
 pub mod expression;
+pub mod planning;
 pub mod render;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

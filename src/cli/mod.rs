@@ -3,6 +3,7 @@
 //! Each is a `clap::Args` struct with a function that writes to a given output and tells the exit status;
 //! `main` wires them up. What the actions accept comes in as a [`CheckContext`](crate::catalog::CheckContext).
 
+mod audit;
 mod check;
 mod render;
 mod schema;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use crate::catalog::DefinitionsDir;
 
+pub use audit::{AuditCommand, audit};
 pub use check::{CheckArgs, Format, check};
 pub use render::{RenderArgs, render};
 pub use schema::{SchemaArgs, schema};

@@ -1,0 +1,377 @@
+//! The composition root: which parts make up a running bot, a host command, a sandbox.
+//!
+//! Nothing is decided here. `anyhow` names what was being done when something failed; nobody branches on it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use secrecy::ExposeSecret as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::actions::process::Spawner;
+use crate::actions::{Actions, Planner, Registry, RunDirectories, SecretSource, Secrets, TargetReader};
+use crate::catalog::{CheckContext, DefinitionsDir, SharedCatalog};
+use crate::clock::{Clock as _, RandomIds, SharedClock};
+use crate::config::{self, Environment, Settings};
+use crate::control;
+use crate::discord::chat::{ChatSettings, DiscordChat};
+use crate::discord::gateway::{self, Gateway, GatewaySettings};
+use crate::discord::interactions::{self, Definitions, Interactions};
+use crate::discord::{Access, Api};
+use crate::domain::command::Command;
+use crate::domain::runbook::Runbook;
+use crate::domain::{Digest, RunId};
+use crate::engine::{Engine, Pace, Planning, Ports, Runs};
+use crate::planning::CatalogPlanning;
+use crate::render;
+use crate::store::{self, SharedJournal};
+
+/// What the parts of a process share, before anything is started.
+pub struct Parts {
+    /// The settings.
+    pub settings: Settings,
+    /// The catalog in use.
+    pub catalog: Arc<SharedCatalog>,
+    /// Every action.
+    pub registry: Arc<Registry>,
+    /// Where secrets come from.
+    pub secrets: Secrets,
+    /// How children are started.
+    pub spawner: Spawner,
+    /// Where runs keep their files.
+    pub directories: RunDirectories,
+    /// The time.
+    pub clock: SharedClock,
+}
+
+impl Parts {
+    /// Loads the definitions and makes the parts. `supervisor` is this program.
+    ///
+    /// # Errors
+    /// Every mistake of the definitions.
+    pub fn new(settings: Settings, environment: &Environment, supervisor: PathBuf) -> anyhow::Result<Self> {
+        let registry = Arc::new(Registry::standard());
+        let dirs: Vec<DefinitionsDir> = settings.definitions.iter().map(|root| DefinitionsDir::under(root)).collect();
+        let context = CheckContext { actions: registry.specs(), roles: Some(settings.roles.keys().cloned().collect()) };
+        let catalog = SharedCatalog::load(dirs, context)
+            .map_err(|diagnostics| anyhow::anyhow!("the definitions have mistakes; nothing was started\n{diagnostics}"))?;
+        let secrets = Secrets::new(settings.secrets.iter().map(|(name, source)| (name.clone(), secret_source(source))));
+        let mut spawner = Spawner::new(supervisor);
+        for name in ["PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY"] {
+            if let Some(value) = environment.get(name) {
+                spawner = spawner.with_variable(name, value);
+            }
+        }
+        let directories = RunDirectories::new(&settings.data_dir);
+        let clock: SharedClock = Arc::new(settings.clock);
+        Ok(Self { catalog: Arc::new(catalog), registry, secrets, spawner, directories, clock, settings })
+    }
+
+    /// What makes plans.
+    #[must_use]
+    pub fn planning(&self) -> CatalogPlanning {
+        let targets = TargetReader::new(self.secrets.clone(), self.spawner.clone());
+        CatalogPlanning {
+            catalog: Arc::clone(&self.catalog),
+            planner: Planner::new(Arc::clone(&self.registry), targets),
+            roles: self.settings.roles.clone(),
+            directories: self.directories.clone(),
+        }
+    }
+
+    /// What performs steps.
+    #[must_use]
+    pub fn performer(&self) -> Actions {
+        Actions::new(
+            Arc::clone(&self.registry),
+            self.directories.clone(),
+            self.secrets.clone(),
+            self.spawner.clone(),
+            Arc::clone(&self.clock),
+        )
+    }
+
+    /// Opens the journal, in a data directory that only the bot can read.
+    ///
+    /// # Errors
+    /// If either cannot be made or opened.
+    pub async fn open_journal(&self) -> anyhow::Result<SharedJournal> {
+        private_directory(&self.settings.data_dir)
+            .with_context(|| format!("making the data directory {}", self.settings.data_dir.display()))?;
+        store::open(&self.settings.store).await.context("opening the journal")
+    }
+}
+
+fn secret_source(source: &config::SecretSource) -> SecretSource {
+    match source {
+        config::SecretSource::Value(value) => SecretSource::Value(value.clone()),
+        config::SecretSource::File(path) => SecretSource::File(path.clone()),
+    }
+}
+
+fn private_directory(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// The catalog as chat sees it.
+struct CatalogDefinitions(Arc<SharedCatalog>);
+
+#[async_trait]
+impl Definitions for CatalogDefinitions {
+    fn commands(&self) -> Vec<Command> {
+        self.0.current().commands().iter().map(|loaded| loaded.definition.clone()).collect()
+    }
+
+    fn runbooks(&self) -> Vec<Runbook> {
+        self.0.current().runbooks().iter().map(|loaded| loaded.definition.clone()).collect()
+    }
+
+    fn page(&self, runbook: &Runbook) -> String {
+        let catalog = self.0.current();
+        let digest = catalog.runbook(&runbook.runbook).map_or_else(|| Digest::of_bytes(b""), |loaded| loaded.source.digest);
+        render::runbook_page(runbook, &digest)
+    }
+
+    async fn reload(&self) -> Result<(), Vec<String>> {
+        let catalog = Arc::clone(&self.0);
+        let reloaded = tokio::task::spawn_blocking(move || catalog.reload().map(drop)).await;
+        match reloaded {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(diagnostics)) => Err(diagnostics.iter().map(ToString::to_string).collect()),
+            Err(error) => Err(vec![error.to_string()]),
+        }
+    }
+}
+
+/// Runs the bot until it is told to stop, loses its lease, or Discord refuses it for good.
+///
+/// # Errors
+/// Why it could not start, or had to stop.
+pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
+    let journal = parts.open_journal().await?;
+    let discord = &parts.settings.discord;
+    let api = Api::new(Access { api_base: discord.api_base.clone(), token: discord.token.clone() }).context("setting up HTTP")?;
+    let identity = identify(&api, &stop).await?;
+    let Some(identity) = identity else { return Ok(()) };
+    let chat = Arc::new(DiscordChat::new(
+        Arc::clone(&api),
+        ChatSettings { guild: discord.guild, bot: identity.bot, runs_dir: parts.settings.data_dir.join("runs") },
+    ));
+    let planning: Arc<dyn Planning> = Arc::new(parts.planning());
+    let ports = Ports {
+        journal,
+        clock: Arc::clone(&parts.clock),
+        ids: Arc::new(RandomIds),
+        chat: Arc::clone(&chat) as Arc<dyn crate::engine::Chat>,
+        performer: Arc::new(parts.performer()),
+    };
+    let engine = start_engine(ports, Arc::clone(&planning), &stop).await?;
+    let Some(engine) = engine else { return Ok(()) };
+    for stuck in engine.stuck() {
+        error!(run = %stuck.run, why = stuck.why, "this run is set aside; the journal needs a look: `pointsman audit verify`");
+    }
+    let runs: Arc<dyn Runs> = Arc::new(engine.handle());
+    let listener = control::listen(&parts.settings.data_dir).context("opening the host's socket")?;
+    tokio::spawn(control::serve(listener, Arc::clone(&runs), stop.clone()));
+    let clock = Arc::clone(&parts.clock);
+    let interactions = Arc::new(Interactions::new(
+        Arc::clone(&api),
+        Arc::clone(&runs),
+        planning,
+        Arc::new(CatalogDefinitions(Arc::clone(&parts.catalog))),
+        interactions::Settings {
+            guild: discord.guild,
+            application: identity.application,
+            roles: parts.settings.roles.clone(),
+            now: Arc::new(move || clock.now()),
+        },
+    ));
+    tokio::spawn(reload_on_hangup(Arc::clone(&parts.catalog), Arc::clone(&interactions), stop.clone()));
+    let settings = GatewaySettings { guild: discord.guild, bot: identity.bot, deaf_after: discord.deaf_after.std() };
+    let gateway = Gateway::new(api, runs, chat, interactions, settings);
+    let ended = tokio::select! {
+        ended = gateway.run(stop.clone()) => ended.context("living on Discord's gateway"),
+        () = engine.stopped() => Err(anyhow::anyhow!("the engine had to stop: another process may act on this journal now")),
+    };
+    stop.cancel();
+    engine.shut_down().await;
+    info!("stopped");
+    ended
+}
+
+/// Asks who the bot is, for as long as Discord does not answer. `None` if told to stop meanwhile.
+async fn identify(api: &Api, stop: &CancellationToken) -> anyhow::Result<Option<gateway::Identity>> {
+    let mut wait = std::time::Duration::from_secs(1);
+    loop {
+        match gateway::identify(api).await {
+            Ok(identity) => return Ok(Some(identity)),
+            Err(trouble) if trouble.code().is_some() => {
+                anyhow::bail!("Discord refuses the bot's token ({trouble}): check POINTSMAN_DISCORD_TOKEN");
+            }
+            Err(trouble) => warn!(%trouble, "Discord does not say who the bot is; trying again"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            () = tokio::time::sleep(wait) => wait = (wait * 2).min(std::time::Duration::from_secs(60)),
+        }
+    }
+}
+
+/// Starts the engine, waiting for the lease of a holder that may be alive. `None` if told to stop meanwhile.
+async fn start_engine(ports: Ports, planning: Arc<dyn Planning>, stop: &CancellationToken) -> anyhow::Result<Option<Engine>> {
+    let holder = store::Holder::this_process();
+    loop {
+        match Engine::start(ports.clone(), Arc::clone(&planning), Pace::default(), &holder).await {
+            Ok(engine) => return Ok(Some(engine)),
+            Err(crate::engine::EngineError::Lease(held)) if held.is_retryable() => {
+                warn!(%held, "waiting for the right to act");
+            }
+            Err(error) => return Err(error).context("starting the engine"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            () = tokio::time::sleep(std::time::Duration::from_secs(2)) => {}
+        }
+    }
+}
+
+async fn reload_on_hangup(catalog: Arc<SharedCatalog>, interactions: Arc<Interactions>, stop: CancellationToken) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = hangup.recv() => {}
+        }
+        match catalog.reload() {
+            Ok(catalog) => {
+                info!(runbooks = catalog.runbooks().len(), "the definitions were reloaded");
+                if let Err(trouble) = interactions.register_commands().await {
+                    error!(%trouble, "the slash commands could not be registered; they are those of before");
+                }
+            }
+            Err(diagnostics) => error!("the definitions have mistakes; those of before stay\n{diagnostics}"),
+        }
+    }
+}
+
+/// Returns when the process is told to stop (SIGTERM or Ctrl-C).
+///
+/// # Errors
+/// If signals cannot be listened for.
+pub async fn told_to_stop() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Starts an armed rollback from the host. If no bot runs on this journal, this process carries the rollback
+/// out itself; what chat is owed is posted when the bot starts again.
+///
+/// # Errors
+/// Why it was refused, or how the rollback failed.
+pub async fn rollback(parts: Parts, request: control::RollbackRequest) -> anyhow::Result<String> {
+    let run = request.run.clone();
+    let asked = control::ask(&parts.settings.data_dir, &request).await.context("asking the running bot")?;
+    match asked {
+        Some(control::Answer::Started) => {
+            return Ok(format!("the rollback of {run} has begun; the bot carries it out and reports in the run's thread"));
+        }
+        Some(control::Answer::Refused(why)) => anyhow::bail!("{why}"),
+        None => {}
+    }
+    let journal = parts.open_journal().await?;
+    let ports = Ports {
+        journal,
+        clock: Arc::clone(&parts.clock),
+        ids: Arc::new(RandomIds),
+        chat: Arc::new(NoChat),
+        performer: Arc::new(parts.performer()),
+    };
+    let engine = Engine::start(ports, Arc::new(parts.planning()), Pace::default(), &store::Holder::this_process())
+        .await
+        .context("no bot answers on this host, and its work could not be taken over")?;
+    let runs = engine.handle();
+    let outcome = match control::start_rollback(&runs, request).await {
+        control::Answer::Refused(why) => Err(anyhow::anyhow!("{why}")),
+        control::Answer::Started => carry_out(&runs, &run).await,
+    };
+    engine.shut_down().await;
+    outcome
+}
+
+/// Waits for the end of a rollback that this process carries out.
+async fn carry_out(runs: &dyn Runs, run: &RunId) -> anyhow::Result<String> {
+    use crate::domain::run::Status;
+    loop {
+        let snapshot = runs.snapshot(run).context("the run is gone")?;
+        match snapshot.state.status(snapshot.now) {
+            Status::RollingBack(_) => tokio::time::sleep(std::time::Duration::from_millis(200)).await,
+            Status::Asking(_) => anyhow::bail!("a step of the rollback failed, and {run} asks what to do; start the bot to answer in chat"),
+            status => {
+                let done = !snapshot.state.rolled_back.is_empty();
+                anyhow::ensure!(done, "the rollback of {run} did not finish: {status:?}");
+                return Ok(format!("{run} is rolled back; the bot reports it in chat when it runs again"));
+            }
+        }
+    }
+}
+
+/// The chat of a process that has none: everything stays owed.
+struct NoChat;
+
+impl NoChat {
+    fn away<T>() -> Result<T, crate::engine::PortError> {
+        let why = "this process works without Discord; the bot posts it when it runs again".to_owned();
+        Err(crate::engine::PortError::Later { why, after: None })
+    }
+}
+
+#[async_trait]
+impl crate::engine::Chat for NoChat {
+    async fn open_thread(&self, _: &crate::engine::Snapshot) -> Result<crate::domain::ChannelId, crate::engine::PortError> {
+        Self::away()
+    }
+
+    async fn post(
+        &self,
+        _: &crate::engine::Snapshot,
+        _: &crate::domain::run::MessageKey,
+        _: bool,
+    ) -> Result<crate::domain::MessageRef, crate::engine::PortError> {
+        Self::away()
+    }
+
+    async fn refresh(
+        &self,
+        _: &crate::engine::Snapshot,
+        _: &crate::domain::run::MessageKey,
+    ) -> Result<crate::engine::Freshness, crate::engine::PortError> {
+        Self::away()
+    }
+
+    async fn read_votes(
+        &self,
+        _: &crate::engine::Snapshot,
+        _: &crate::domain::run::GateRef,
+    ) -> Result<Vec<crate::domain::run::ReactionVote>, crate::engine::PortError> {
+        Self::away()
+    }
+}
+
+/// Where a journal is, for commands that only read it.
+///
+/// # Errors
+/// If there is none there.
+pub async fn open_existing_journal(settings: &Settings) -> anyhow::Result<SharedJournal> {
+    debug_assert!(!settings.store.expose_secret().is_empty(), "the settings have a default for the store");
+    store::open_existing(&settings.store).await.context("opening the journal")
+}
