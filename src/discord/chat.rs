@@ -198,8 +198,7 @@ impl DiscordChat {
             Err(trouble) if trouble.code() == Some(codes::UNKNOWN_MEMBER) => return Ok(None),
             Err(trouble) => return Err(trouble),
         };
-        let held: Vec<RoleId> =
-            member["roles"].as_array().into_iter().flatten().filter_map(snowflake).map(RoleId::new).collect();
+        let held: Vec<RoleId> = member["roles"].as_array().into_iter().flatten().filter_map(snowflake).map(RoleId::new).collect();
         let roles = role_names(&state.plan().roles, &held);
         let name = [&member["nick"], &member["user"]["global_name"], &user["global_name"], &user["username"]];
         let name = name.into_iter().find_map(Value::as_str).unwrap_or("(no name)").to_owned();

@@ -146,19 +146,20 @@ mod tests {
     fn ids() -> impl Strategy<Value = CustomId> {
         let run = any::<u64>().prop_map(RunId::from_random);
         let name = "[a-z0-9][a-z0-9_-]{0,39}";
-        let answer = prop::sample::select(vec![
-            Answer::Happened,
-            Answer::DidNotHappen,
-            Answer::Proceed,
-            Answer::Retry,
-            Answer::Stop,
-        ]);
+        let answer =
+            prop::sample::select(vec![Answer::Happened, Answer::DidNotHappen, Answer::Proceed, Answer::Retry, Answer::Stop]);
         let at = prop::option::of((0i64..4_000_000_000).prop_map(|secs| Timestamp::from_timestamp(secs, 0).unwrap()));
         prop_oneof![
-            (run.clone(), any::<u32>(), answer)
-                .prop_map(|(run, question, answer)| CustomId::Press(Press::Answer { run, question, answer })),
-            (run.clone(), name, any::<bool>())
-                .prop_map(|(run, step, yes)| CustomId::Press(Press::Confirm { run, step: step.parse().unwrap(), yes })),
+            (run.clone(), any::<u32>(), answer).prop_map(|(run, question, answer)| CustomId::Press(Press::Answer {
+                run,
+                question,
+                answer
+            })),
+            (run.clone(), name, any::<bool>()).prop_map(|(run, step, yes)| CustomId::Press(Press::Confirm {
+                run,
+                step: step.parse().unwrap(),
+                yes
+            })),
             (run, prop::option::of(name), 0usize..20, any::<bool>()).prop_map(|(run, step, item, ticked)| {
                 let list = step.map_or(ListRef::Afterwards, |step| ListRef::Step(step.parse().unwrap()));
                 CustomId::Press(Press::Tick { run, list, item, ticked })

@@ -27,9 +27,9 @@ pub(super) fn parse_instant(text: &str, now: Timestamp) -> Result<Option<Timesta
     let short = text.strip_suffix(['Z', 'z']).unwrap_or(text);
     let forms = ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"];
     let parsed = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(short, form).ok());
-    parsed.map(|at| Some(at.and_utc())).ok_or_else(|| {
-        format!("`{text}` is not a time: write `now`, `in 20m`, `22:00` (UTC) or `2026-03-01T22:00Z`")
-    })
+    parsed
+        .map(|at| Some(at.and_utc()))
+        .ok_or_else(|| format!("`{text}` is not a time: write `now`, `in 20m`, `22:00` (UTC) or `2026-03-01T22:00Z`"))
 }
 
 #[cfg(test)]

@@ -11,11 +11,16 @@
 //! Absent on purpose: privileged intents, the cache of serenity, its rate limiter (see [`rest`]).
 
 pub mod chat;
+mod commands;
 mod custom_id;
 mod encode;
+pub mod gateway;
 mod instant;
+pub mod interactions;
 mod limiter;
 pub mod rest;
 
 pub use chat::{ChatSettings, DiscordChat};
+pub use gateway::{Gateway, GatewayError, GatewaySettings, Identity, identify};
+pub use interactions::{Definitions, Interactions};
 pub use rest::{Access, Api};

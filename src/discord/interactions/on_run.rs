@@ -1,0 +1,48 @@
+//! Verbs that look at a run: status, sign-off.
+
+use super::reply::Replier;
+use super::{Caller, Interactions};
+use crate::discord::chat::view;
+use crate::discord::rest::Trouble;
+use crate::domain::command::OnRun;
+use crate::engine::RunSummary;
+use crate::render::{sign_off_status, status};
+
+impl Interactions {
+    /// Where a run stands; outside of threads and without a name, all of them.
+    pub(super) async fn status(&self, replier: &Replier, caller: &Caller, on: OnRun) -> Result<(), Trouble> {
+        let named = on.run.as_deref();
+        if named.is_none() && self.runs.run_in_thread(caller.channel).is_none() {
+            let runs = self.runs.runs();
+            let (open, ended): (Vec<&RunSummary>, Vec<&RunSummary>) = runs.iter().partition(|run| !run.ended);
+            let line = |run: &&RunSummary| (run.snapshot.state.clone(), run.snapshot.now);
+            let rows: Vec<_> = open.iter().chain(&ended).map(line).collect();
+            let lines: Vec<status::Line<'_>> = rows.iter().map(|(state, now)| status::Line { state, now: *now }).collect();
+            return replier.say(&status::list(&lines)).await;
+        }
+        match self.run_meant(named, caller.channel) {
+            Ok(run) => match self.runs.snapshot(&run) {
+                Some(snapshot) => replier.say(&status::one(view(&snapshot))).await,
+                None => replier.say(&gone(&run)).await,
+            },
+            Err(refusal) => replier.say(&refusal).await,
+        }
+    }
+
+    /// Who has signed and who is missing.
+    pub(super) async fn sign_off_status(&self, replier: &Replier, caller: &Caller, on: OnRun) -> Result<(), Trouble> {
+        match self.run_meant(on.run.as_deref(), caller.channel) {
+            Ok(run) => match self.runs.snapshot(&run) {
+                Some(snapshot) => replier.say(&sign_off_status(view(&snapshot))).await,
+                None => replier.say(&gone(&run)).await,
+            },
+            Err(refusal) => replier.say(&refusal).await,
+        }
+    }
+}
+
+/// A run that was forgotten between two looks.
+pub(super) fn gone(run: &crate::domain::RunId) -> crate::render::Message {
+    let next = "`pointsman audit export` shows what it did.";
+    crate::render::rejection::refused(&format!("`{run}` is over and no longer kept in memory"), next)
+}

@@ -1,0 +1,78 @@
+//! Buttons, and the form that asks for the reason of an answer.
+
+use serenity::all::{ComponentInteraction, ModalInteraction};
+
+use super::forms::{self, inputs};
+use super::reply::Replier;
+use super::{Caller, Interactions, carried};
+use crate::discord::custom_id::CustomId;
+use crate::discord::rest::Trouble;
+use crate::domain::run::Input;
+use crate::render::{Message, Press, text};
+
+impl Interactions {
+    /// A button was pressed.
+    pub(super) async fn component(&self, component: &ComponentInteraction) -> Result<(), Trouble> {
+        let replier = self.replier(component.id.get(), component.application_id.get(), &component.token);
+        let caller = match self.caller(component.guild_id, component.member.as_ref(), component.channel_id) {
+            Ok(caller) => caller,
+            Err(refusal) => return replier.say(&refusal).await,
+        };
+        match carried(&component.data.custom_id) {
+            Ok(CustomId::Press(press)) => self.press(&replier, &caller, press).await,
+            Ok(CustomId::Form(form)) => self.next_page(&replier, form, &component.message).await,
+            Err(refusal) => replier.say(&refusal).await,
+        }
+    }
+
+    async fn press(&self, replier: &Replier, caller: &Caller, press: Press) -> Result<(), Trouble> {
+        match press {
+            Press::Answer { run, question, answer } => {
+                let id = CustomId::Press(Press::Answer { run, question, answer });
+                replier.open(forms::reason(&id, question)).await
+            }
+            Press::Confirm { run, step, yes } => {
+                replier.acknowledge().await?;
+                let refusal = self.send(&run, caller, |by| Input::Confirm { step, yes, by }).await;
+                self.object(replier, refusal).await
+            }
+            Press::Tick { run, list, item, ticked } => {
+                replier.acknowledge().await?;
+                let refusal = self.send(&run, caller, |by| Input::TickItem { list, item, ticked, by }).await;
+                self.object(replier, refusal).await
+            }
+        }
+    }
+
+    async fn object(&self, replier: &Replier, refusal: Option<Message>) -> Result<(), Trouble> {
+        match refusal {
+            Some(refusal) => replier.add(&refusal).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A form was sent.
+    pub(super) async fn modal(&self, modal: &ModalInteraction) -> Result<(), Trouble> {
+        let replier = self.replier(modal.id.get(), modal.application_id.get(), &modal.token);
+        let caller = match self.caller(modal.guild_id, modal.member.as_ref(), modal.channel_id) {
+            Ok(caller) => caller,
+            Err(refusal) => return replier.say(&refusal).await,
+        };
+        match carried(&modal.data.custom_id) {
+            Ok(CustomId::Press(Press::Answer { run, question, answer })) => {
+                let reason = inputs(modal).remove(forms::REASON).unwrap_or_default();
+                replier.defer().await?;
+                let refusal = self.send(&run, &caller, |by| Input::Answer { question, answer, reason, by }).await;
+                let done = || Message::plain(format!("👍 Noted for {}. Its thread says what follows.", text::code(run.as_str())));
+                replier.then(&refusal.unwrap_or_else(done)).await
+            }
+            Ok(CustomId::Form(form)) => self.submitted(&replier, &caller, form, modal).await,
+            Ok(CustomId::Press(Press::Confirm { .. } | Press::Tick { .. })) => replier.say(&unexpected()).await,
+            Err(refusal) => replier.say(&refusal).await,
+        }
+    }
+}
+
+fn unexpected() -> Message {
+    crate::render::rejection::refused("this form asks for nothing", "Use the buttons of the newest message.")
+}
