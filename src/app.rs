@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::actions::process::Spawner;
 use crate::actions::{Actions, Planner, Registry, RunDirectories, SecretSource, Secrets, TargetReader};
 use crate::catalog::{CheckContext, DefinitionsDir, SharedCatalog};
-use crate::clock::{Clock as _, RandomIds, SharedClock};
+use crate::clock::{RandomIds, SharedClock};
 use crate::config::{self, Environment, Settings};
 use crate::control;
 use crate::discord::chat::{ChatSettings, DiscordChat};
@@ -142,10 +142,15 @@ impl Definitions for CatalogDefinitions {
         let reloaded = tokio::task::spawn_blocking(move || catalog.reload().map(drop)).await;
         match reloaded {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(diagnostics)) => Err(diagnostics.iter().map(ToString::to_string).collect()),
+            Ok(Err(diagnostics)) => Err(diagnostics.iter().map(mistake).collect()),
             Err(error) => Err(vec![error.to_string()]),
         }
     }
+}
+
+/// A mistake in one line, as chat shows it.
+fn mistake(diagnostic: &crate::catalog::Diagnostic) -> String {
+    format!("{}:{}: {}", diagnostic.file, diagnostic.line, diagnostic.message)
 }
 
 /// Runs the bot until it is told to stop, loses its lease, or Discord refuses it for good.
@@ -315,7 +320,9 @@ async fn carry_out(runs: &dyn Runs, run: &RunId) -> anyhow::Result<String> {
         let snapshot = runs.snapshot(run).context("the run is gone")?;
         match snapshot.state.status(snapshot.now) {
             Status::RollingBack(_) => tokio::time::sleep(std::time::Duration::from_millis(200)).await,
-            Status::Asking(_) => anyhow::bail!("a step of the rollback failed, and {run} asks what to do; start the bot to answer in chat"),
+            Status::Asking(_) => {
+                anyhow::bail!("a step of the rollback failed, and {run} asks what to do; start the bot to answer in chat")
+            }
             status => {
                 let done = !snapshot.state.rolled_back.is_empty();
                 anyhow::ensure!(done, "the rollback of {run} did not finish: {status:?}");

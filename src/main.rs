@@ -1,14 +1,172 @@
-//! The `pointsman` command.
+//! The `pointsman` command: parses, builds, runs until told to stop.
 
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use indexmap::IndexMap;
+use pointsman::actions::Registry;
+use pointsman::app::{self, Parts};
+use pointsman::catalog::CheckContext;
+use pointsman::cli::{self, AuditCommand, CheckArgs, RenderArgs, SchemaArgs};
+use pointsman::config::{Environment, Settings};
+use pointsman::control::RollbackRequest;
+use pointsman::domain::{ParameterName, RollbackName, RunId, RunbookName};
+use pointsman::engine::Planning as _;
+use pointsman::{render, telemetry};
+use tokio_util::sync::CancellationToken;
+
+/// Runs database migrations, cutovers and rollbacks from Discord, behind role sign-off.
+#[derive(Debug, Parser)]
+#[command(name = "pointsman", version, about, propagate_version = true)]
+struct Arguments {
+    /// The settings file; `pointsman.yaml` in this folder unless given.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the bot until it is told to stop.
+    Serve,
+    /// Checks all definitions and reports every mistake at once; needs no network.
+    Check(CheckArgs),
+    /// Writes the JSON Schemas of the definitions, for editors.
+    Schema(SchemaArgs),
+    /// Writes a runbook as one page to follow by hand when chat is down.
+    Render(RenderArgs),
+    /// Prints the plan that a run would pin: digest, gates, time table. Starts nothing.
+    Plan {
+        /// The runbook's name.
+        runbook: RunbookName,
+        /// A parameter of the runbook; may be given several times.
+        #[arg(short, long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+        parameters: Vec<(ParameterName, String)>,
+    },
+    /// Starts an armed rollback from this host, for when Discord is away.
+    Rollback {
+        /// The run, e.g. `run-k3f9w2mx`.
+        run: RunId,
+        /// Which rollback; the armed one unless given.
+        #[arg(long)]
+        rollback: Option<RollbackName>,
+        /// Why; it goes into the journal.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Verifies or exports the journal.
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
+    /// Models of Discord and Kubernetes with a practice estate, to try everything without an account.
+    #[cfg(feature = "sandbox")]
+    Sandbox(pointsman::sandbox::SandboxArgs),
+    /// Writes a shell's completion script.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+fn parameter(text: &str) -> Result<(ParameterName, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
+    Ok((name.parse().map_err(|error: pointsman::domain::InvalidName| error.to_string())?, value.to_owned()))
+}
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     // Before anything else: the supervisor of a child process must have no runtime and no threads yet.
     match args.next() {
-        Some(word) if word == "supervise" => pointsman::actions::process::supervise_main(args),
+        Some(word) if word == "supervise" => return pointsman::actions::process::supervise_main(args),
         #[cfg(feature = "sandbox")]
-        Some(word) if word == "practice-app" => pointsman::sandbox::estate::app::practice_app_main(std::env::vars_os()),
-        _ => ExitCode::SUCCESS,
+        Some(word) if word == "practice-app" => return pointsman::sandbox::estate::app::practice_app_main(std::env::vars_os()),
+        _ => {}
     }
+    match run(Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("pointsman: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let environment = Environment::of_process();
+    let actions = CheckContext { actions: Registry::standard().specs(), roles: None };
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    match arguments.command {
+        Command::Check(args) => Ok(cli::check(&args, &actions, out.is_terminal(), &mut out)?),
+        Command::Schema(args) => Ok(cli::schema(&args, &actions, &mut out)?),
+        Command::Render(args) => Ok(cli::render(&args, &actions, &mut out, &mut err)?),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "pointsman", &mut out);
+            Ok(ExitCode::SUCCESS)
+        }
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(args) => {
+            let path = environment.get("PATH").unwrap_or_default().to_owned();
+            block_on(pointsman::sandbox::run(args, this_program()?, path))?
+        }
+        Command::Audit { command } => {
+            let settings = Settings::load(arguments.config.as_deref(), &environment)?;
+            block_on(async {
+                let journal = app::open_existing_journal(&settings).await?;
+                Ok(cli::audit(&command, &*journal, &mut out).await?)
+            })?
+        }
+        Command::Plan { runbook, parameters } => {
+            let parts = parts(arguments.config, &environment)?;
+            block_on(plan(&parts, &runbook, parameters.into_iter().collect()))?
+        }
+        Command::Rollback { run, rollback, reason } => {
+            let parts = parts(arguments.config, &environment)?;
+            let user = environment.get("SUDO_USER").or(environment.get("USER")).unwrap_or("unknown").to_owned();
+            block_on(async {
+                println!("{}", app::rollback(parts, RollbackRequest { run, rollback, reason, user }).await?);
+                Ok(ExitCode::SUCCESS)
+            })?
+        }
+        Command::Serve => {
+            let parts = parts(arguments.config, &environment)?;
+            block_on(async {
+                let stop = CancellationToken::new();
+                let told = stop.clone();
+                tokio::spawn(async move {
+                    if app::told_to_stop().await.is_ok() {
+                        told.cancel();
+                    }
+                });
+                app::serve(parts, stop).await?;
+                Ok(ExitCode::SUCCESS)
+            })?
+        }
+    }
+}
+
+fn parts(config: Option<PathBuf>, environment: &Environment) -> anyhow::Result<Parts> {
+    let settings = Settings::load(config.as_deref(), environment)?;
+    telemetry::init(&settings.log).map_err(anyhow::Error::msg)?;
+    Parts::new(settings, environment, this_program()?)
+}
+
+fn this_program() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("finding this program's own file")
+}
+
+/// Runs `work` on a runtime of its own.
+fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    Ok(runtime.block_on(work))
+}
+
+async fn plan(parts: &Parts, runbook: &RunbookName, parameters: IndexMap<ParameterName, String>) -> anyhow::Result<ExitCode> {
+    let plan = parts.planning().plan(runbook, &parameters).await?;
+    print!("{}", render::plan::text(&plan));
+    Ok(ExitCode::SUCCESS)
 }

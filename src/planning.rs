@@ -53,7 +53,8 @@ impl Planning for CatalogPlanning {
         let folder = self.folder(&plan.runbook.runbook)?;
         let mut files = Vec::with_capacity(plan.files.len());
         for (path, pinned) in &plan.files {
-            let problem = |why: String| PlanProblem::Unreachable(format!("`{path}` cannot be pinned: {why}; nothing was started"));
+            let problem =
+                |why: String| PlanProblem::Unreachable(format!("`{path}` cannot be pinned: {why}; nothing was started"));
             let bytes = tokio::fs::read(folder.join(path)).await.map_err(|error| problem(error.to_string()))?;
             let sha256 = Digest::of_bytes(&bytes);
             if sha256 != pinned.sha256 {
@@ -63,6 +64,8 @@ impl Planning for CatalogPlanning {
         }
         let directory = self.directories.of(run);
         let written = directory.create().and_then(|()| pin_files(&directory, &files));
-        written.map_err(|error| PlanProblem::Unreachable(format!("the run's directory {} cannot be written: {error}", directory.path().display())))
+        written.map_err(|error| {
+            PlanProblem::Unreachable(format!("the run's directory {} cannot be written: {error}", directory.path().display()))
+        })
     }
 }
