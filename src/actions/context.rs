@@ -152,23 +152,19 @@ impl Context {
         }
     }
 
-    /// Copies pinned files, found by the path that the runbook names, into a fresh directory under these paths, and
-    /// checks that each is what was planned. Returns the directory.
+    /// Copies pinned files, found by the path that the runbook names, into `{{ run.dir }}/files` under these paths,
+    /// and checks that each is what was planned. Returns that directory.
     ///
     /// # Errors
     /// If a pinned copy is missing or changed: then nothing of it may run.
     pub fn lay_out(&self, files: &[&str]) -> Result<PathBuf, Trouble> {
-        let storing = |error: std::io::Error| Trouble::passing(format!("laying out the pinned files: {error}"));
-        let root = self.directory.path().join(format!("files/{}.{}", self.step, self.attempt));
-        if root.exists() {
-            std::fs::remove_dir_all(&root).map_err(storing)?;
-        }
-        self.directory.subdirectory(&format!("files/{}.{}", self.step, self.attempt)).map_err(storing)?;
+        let storing = |error: std::io::Error| Trouble::passing(format!("laying out the pinned files: {error}; nothing was run"));
+        let root = self.directory.subdirectory("files").map_err(storing)?;
         for file in files {
             let bytes = self.pinned(file)?;
             let (folder, name) = file.rsplit_once('/').unwrap_or(("", file));
-            let folder = root.join(folder);
-            std::fs::create_dir_all(&folder).map_err(storing)?;
+            let folder = self.directory.subdirectory(&format!("files/{folder}")).map_err(storing)?;
+            // Written anew each time: what an earlier step has made of its copy does not matter.
             write_durably(&folder, name, &bytes, 0o500).map_err(storing)?;
         }
         Ok(root)

@@ -20,6 +20,7 @@ impl Registry {
             .with(super::human::Checklist)
             .with(super::human::WaitFor)
             .with(super::shell_run::ShellRun)
+            .with(super::http_check::HttpCheck)
             .with(super::sql::Query)
             .with(super::sql::Check)
             .with(super::sqlite::Backup)

@@ -3,7 +3,7 @@
 //! ```text
 //! <data dir>/runs/run-k3f9w2mx/      0700, made when the run is planned or first acts
 //!   pinned/<sha256>                  0400, the scripts and files of the plan, by content
-//!   files/<step>.<attempt>/...       a fresh copy of a step's pinned files under their own names
+//!   files/...                        fresh copies of a step's pinned files, under the paths that the runbook names
 //!   output/<step>.<attempt>.log      what an attempt printed, redacted and bounded
 //!   state/<name>.json                what an action must remember across a crash (never a secret)
 //!   scratch/                         for actions' temporary files; kubectl's cache

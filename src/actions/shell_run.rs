@@ -36,7 +36,7 @@ pub(super) struct Parameters {
     /// The script's arguments.
     #[serde(default)]
     args: Vec<Argument>,
-    /// Further pinned files, laid out beside the script under their own paths. The step runs in their directory.
+    /// Further pinned files, laid out like the script under `{{ run.dir }}/files`, where the step runs.
     #[serde(default)]
     files: Vec<String>,
     /// Variables of the environment.
@@ -45,7 +45,7 @@ pub(super) struct Parameters {
     /// Variables that hold secrets: from the variable to the secret's name.
     #[serde(default)]
     secret_env: BTreeMap<String, String>,
-    /// Where it runs, an absolute path; otherwise in a fresh directory with the pinned files.
+    /// Where it runs, an absolute path; otherwise `{{ run.dir }}/files`, where pinned files are under their own paths.
     #[serde(default)]
     cwd: Option<String>,
     /// Says that it changes nothing: it may be repeated, and a dry run really runs it.

@@ -32,8 +32,8 @@ pub enum Address {
     Http(url::Url),
 }
 
-/// How to reach a PostgreSQL database. `Debug` shows no password.
-#[derive(Debug, Clone)]
+/// How to reach a PostgreSQL database.
+#[derive(Clone)]
 pub struct PostgresAddress {
     /// The whole URL.
     pub url: SecretString,
@@ -50,6 +50,13 @@ pub struct PostgresAddress {
     /// `sslmode` and the like, for programs that speak libpq.
     pub tls: Vec<(&'static str, String)>,
     options: PgConnectOptions,
+}
+
+impl std::fmt::Debug for PostgresAddress {
+    /// Shows no password, unlike sqlx's options.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PostgresAddress({})", self.display())
+    }
 }
 
 /// How to reach a namespace by kubectl.
@@ -90,7 +97,8 @@ fn not_a_dsn(secret: &str, why: &str) -> String {
     )
 }
 
-fn http_address(text: &str) -> Result<url::Url, Trouble> {
+/// An HTTP address that holds no password.
+pub(super) fn http_address(text: &str) -> Result<url::Url, Trouble> {
     let url = url::Url::parse(text).map_err(|error| Trouble::lasting(format!("`{text}` is not an HTTP address: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(Trouble::lasting(format!("`{text}` is not an HTTP address: it begins with neither http:// nor https://")));

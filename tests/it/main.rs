@@ -1,6 +1,7 @@
 //! The integration tests: one binary, behaviour through the front door.
 //! They need the PostgreSQL server that `bin/test` starts.
 
+mod actions;
 mod definitions;
 mod discord_model;
 mod estate;

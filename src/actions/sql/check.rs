@@ -19,12 +19,12 @@ pub(in crate::actions) struct Check;
 pub(in crate::actions) struct Parameters {
     /// The database: a target of the kind `postgres` or `sqlite`.
     target: TargetKey,
-    /// One query that returns one row with one column; `$1`, `$2`, ... where values go.
+    /// One query that returns one row; `$1`, `$2`, ... where values go.
     sql: String,
     /// The values, in order.
     #[serde(default)]
     params: Vec<Bind>,
-    /// The value that it must return. Without it, there must be one that is not null, and the step's `check` judges it.
+    /// The value that it must return in its only column. Without it, the step's `check` judges the row.
     #[serde(default)]
     equals: Option<Value>,
     /// How long the statement may run; 1 min unless set.
@@ -42,7 +42,7 @@ impl Action for Check {
             literal_keys: keys(&["sql"]),
             ..describe::<Parameters>(
                 "sql.check",
-                "Asks a database for one value, read-only, and compares it. A dry run really asks.",
+                "Asks a database for one row, read-only, and compares its value. A dry run really asks.",
             )
         }
     }
@@ -52,22 +52,20 @@ impl Action for Check {
         let statement = Statement { sql, params: &parameters.params, rows_max: 1, timeout: parameters.timeout };
         let rows = super::read(context, &parameters.target, &statement).await?;
         let (count, columns) = (rows.rows.len(), rows.rows.first().map_or(0, serde_json::Map::len));
-        if rows.more || count != 1 || columns != 1 {
-            let found = match (rows.more, count) {
-                (true, _) => "more than one row".to_owned(),
-                (false, 0) => "no row".to_owned(),
-                (false, _) => format!("one row with {columns} columns"),
-            };
-            return Err(Trouble::lasting(format!("the query must return one row with one column; it returned {found}")));
+        if rows.more || count != 1 {
+            let found = if count == 0 { "none" } else { "more" };
+            return Err(Trouble::lasting(format!("the query must return exactly one row, and it returned {found}")));
         }
         let value = rows.value();
-        match &parameters.equals {
-            Some(expected) if !same(expected, &value) => {
-                Err(Trouble::passing(format!("the query returned {value}, and {expected} was expected")))
+        if let Some(expected) = &parameters.equals {
+            if columns != 1 {
+                return Err(Trouble::lasting(format!("with `equals`, the query must return one column; it returned {columns}")));
             }
-            None if value.is_null() => Err(Trouble::passing("the query returned null")),
-            Some(_) | None => Ok(Done::real(json!({ "value": value }))),
+            if !same(expected, &value) {
+                return Err(Trouble::passing(format!("the query returned {value}, and {expected} was expected")));
+            }
         }
+        Ok(Done::real(json!({ "value": value, "row": rows.rows.into_iter().next() })))
     }
 
     async fn rehearse(&self, context: &Context, parameters: &Parameters) -> Result<Done, Trouble> {

@@ -28,6 +28,9 @@ pub(in crate::actions) struct Parameters {
     /// Any other SQLite file, such as a backup of this run.
     #[serde(default)]
     path: Option<String>,
+    /// Reports a file that cannot be read in `integrity`, instead of failing.
+    #[serde(default)]
+    tolerate_damage: bool,
 }
 
 #[async_trait]
@@ -52,12 +55,26 @@ impl Action for Inspect {
                 return Err(Trouble::lasting("a step inspects either a `target` or a `path`, exactly one of them"));
             }
         };
-        in_sqlite_thread(context, path, OpenMode::Read, None, look).await.map(Done::real)
+        let shown = path.to_string_lossy().into_owned();
+        match in_sqlite_thread(context, path, OpenMode::Read, None, look).await {
+            Err(Trouble::Failed { message, retryable: false }) if parameters.tolerate_damage => {
+                Ok(Done::real(unreadable(&shown, &message)))
+            }
+            looked => looked.map(Done::real),
+        }
     }
 
     async fn rehearse(&self, context: &Context, parameters: &Parameters) -> Result<Done, Trouble> {
         self.perform(context, parameters).await
     }
+}
+
+/// The same fields, of a file that gives nothing away.
+fn unreadable(path: &str, why: &str) -> Value {
+    json!({
+        "path": path, "table_count": 0, "row_count": 0, "tables": {}, "integrity": why,
+        "journal_mode": null, "user_version": null, "bytes": std::fs::metadata(path).map(|data| data.len()).ok(),
+    })
 }
 
 fn look(connection: &Connection, path: &Path) -> Result<Value, Trouble> {

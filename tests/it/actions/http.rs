@@ -1,0 +1,117 @@
+//! `http.check` against a server of the test's own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use pointsman::domain::run::{FailureKind, Mode};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{Bench, everything_below, expect_done, expect_failed, runbook, step};
+
+/// A server that becomes ready with the third question.
+async fn serve() -> String {
+    let asked = Arc::new(AtomicU32::new(0));
+    let slowly = async move || match asked.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => (StatusCode::SERVICE_UNAVAILABLE, "warming up".to_owned()),
+        _ => (StatusCode::OK, json!({ "ok": true, "version": "1.4.2", "items": [1, 2] }).to_string()),
+    };
+    let echo = async |headers: HeaderMap| {
+        let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default().to_owned());
+        (StatusCode::OK, [("x-version", "7")], json!({ "auth": text("authorization"), "plain": text("x-plain") }).to_string())
+    };
+    let router = Router::new()
+        .route("/health", get(slowly))
+        .route("/echo", get(echo))
+        .route("/moved", get(async || (StatusCode::FOUND, [("location", "/echo")]).into_response()))
+        .route("/large", get(async || "x".repeat(1024 * 1024)))
+        .route("/hangs", get(std::future::pending::<String>));
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
+}
+
+async fn check(bench: &Bench, with: Value) -> pointsman::domain::run::Outcome {
+    let url = serve().await;
+    bench.one(json!({ "web": { "http": { "url": url } } }), "http.check", with, Mode::DryRun).await
+}
+
+#[tokio::test]
+async fn it_asks_until_the_answer_is_as_expected() {
+    let with = json!({
+        "target": "web", "path": "/health", "until": "1m", "every": "1s",
+        "expect": { "status": 200, "json": ["body.ok", "body['items'] | length == 2", "body.version == '1.4.2'", "status == 200"] },
+    });
+    let (result, simulated) = expect_done(check(&Bench::new(), with).await);
+    assert_eq!((&result["attempts"], &result["body"]["version"], simulated), (&json!(3), &json!("1.4.2"), false));
+}
+
+#[tokio::test]
+async fn what_is_not_as_expected_is_said() {
+    for (with, message) in [
+        (json!({ "path": "/health" }), "/health: answered with status 503, expected 200 to 299"),
+        (json!({ "path": "/health", "expect": { "status": [200, 204] } }), "expected 200 or 204"),
+        (json!({ "path": "/health", "expect": { "status": 503, "json": ["body.ok"] } }), "`body.ok` cannot be measured"),
+        (json!({ "path": "/echo", "expect": { "json": ["body.plain == 'x'"] } }), "cannot be measured"),
+        (
+            json!({ "path": "/echo", "headers": { "x-plain": "y" }, "expect": { "json": ["body.plain == 'x'"] } }),
+            "(body.plain = \"y\")",
+        ),
+        (
+            json!({ "path": "/echo", "expect": { "headers": { "X-Version": "8" } } }),
+            "the header `X-Version` is `7`, expected `8`",
+        ),
+        (json!({ "path": "/echo", "expect": { "headers": { "X-Other": "8" } } }), "the header `X-Other` is missing"),
+        (json!({ "path": "/hangs", "timeout": "1s" }), "no answer in time"),
+        (json!({ "path": "@evil.example/" }), "`path` must begin with `/`"),
+    ] {
+        let mut with = with;
+        with["target"] = json!("web");
+        let failure = expect_failed(check(&Bench::new(), with).await);
+        assert!(failure.message.contains(message), "{}", failure.message);
+    }
+    let with = json!({ "url": "http://127.0.0.1:1/", "until": "1s", "every": "1s" });
+    let failure = expect_failed(check(&Bench::new(), with).await);
+    assert!(failure.message.contains("Connection refused") && failure.message.contains("tried"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn redirects_are_answers_and_bodies_are_bounded() {
+    let with = json!({ "target": "web", "path": "/moved", "expect": { "status": 302 } });
+    assert_eq!(expect_done(check(&Bench::new(), with).await).0["status"], 302);
+    let with = json!({ "target": "web", "path": "/large" });
+    let (result, _) = expect_done(check(&Bench::new(), with).await);
+    assert!(result["body"].as_str().expect("text").len() < 5_000);
+}
+
+#[tokio::test]
+async fn a_secret_header_is_sent_and_never_shown() {
+    let bench = Bench::new().secret("TOKEN", "Bearer hunter2-and-more");
+    let url = serve().await;
+    let with = json!({ "target": "web", "path": "/echo", "secret_headers": { "Authorization": "TOKEN" }, "expect": { "json": ["body.auth == 'no'"] } });
+    let shown = json!({ "target": "web", "path": "/echo", "secret_headers": { "Authorization": "TOKEN" } });
+    let steps = json!([step("it", "http.check", with), step("shown", "http.check", shown)]);
+    let run = bench.run(runbook(json!({ "web": { "http": { "url": url } } }), steps), json!({}), Mode::Live).await;
+    let (failed, done) = (run.perform("it").await, run.perform("shown").await);
+    assert_eq!(expect_done(done.clone()).0["body"]["auth"], "[redacted]");
+    let all = format!("{failed:?}{done:?}{}", everything_below(&run.directory()));
+    assert!(all.contains("body.auth") && !all.contains("hunter2"), "{all}");
+}
+
+#[tokio::test]
+async fn cancelling_ends_the_wait() {
+    let bench = Bench::new();
+    let with = json!({ "url": format!("{}/hangs", serve().await), "until": "1h", "timeout": "1h" });
+    let run = bench.run(runbook(json!({}), json!([step("it", "http.check", with)])), json!({}), Mode::Live).await;
+    let cancel = CancellationToken::new();
+    let (outcome, ()) = tokio::join!(run.perform_until("it", &cancel), async {
+        tokio::task::yield_now().await;
+        cancel.cancel();
+    });
+    assert_eq!(expect_failed(outcome).kind, FailureKind::Cancelled);
+}
