@@ -9,3 +9,4 @@ mod harness;
 mod journal_contract;
 mod process;
 mod transfer;
+mod resume;

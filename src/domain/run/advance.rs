@@ -150,8 +150,8 @@ pub(super) fn ask(draft: &mut Draft, kind: QuestionKind) -> bool {
     true
 }
 
-/// Who may answer: the roles of the phase's gate; without one, those of all gates; for a rollback's step,
-/// those who may start or sign it.
+/// Who may answer: the roles of the phase's gate; without one, those of all gates, or else of the rollbacks, or else
+/// of the plan; for a rollback's step, those who may start or sign it.
 fn answerers(state: &State, kind: &QuestionKind) -> Vec<RoleName> {
     let step = match kind {
         QuestionKind::UnknownOutcome { step, .. } | QuestionKind::StepFailed { step, .. } => Some(step),
@@ -172,7 +172,11 @@ fn answerers(state: &State, kind: &QuestionKind) -> Vec<RoleName> {
     }
     let gates = state.runbook().phases.iter().filter_map(|phase| phase.gate.as_ref());
     let of_gates: Vec<RoleName> = gates.flat_map(|gate| gate.sign_off.keys().cloned()).collect();
-    if of_gates.is_empty() { of_rollbacks() } else { of_gates }
+    // A question that nobody may answer would hold the run for ever: in the end, any role of the plan may.
+    [of_gates, of_rollbacks(), state.plan().roles.keys().cloned().collect()]
+        .into_iter()
+        .find(|roles| !roles.is_empty())
+        .unwrap_or_default()
 }
 
 fn close_when_due(draft: &mut Draft) -> bool {

@@ -1,3 +1,9 @@
 //! What the tests share. Every test has databases and directories of its own.
 
+pub(crate) mod chat;
+pub(crate) mod engine;
+pub(crate) mod journal;
+pub(crate) mod performer;
+pub(crate) mod planning;
+pub(crate) mod points;
 pub(crate) mod postgres;
