@@ -6,7 +6,7 @@
 //! [`redact`] what keeps secrets out of all that an attempt says.
 //!
 //! Invariants of this room:
-//! - **Data is never code.** See [`binding`]: values are bound to arguments, variables and bind parameters.
+//! - **Data is never code.** See `binding`: values are bound to arguments, variables and bind parameters.
 //! - **Pinned.** Scripts and files run from the run's own copies, checked by hash each time.
 //! - **Secrets stay secret.** Resolved when an attempt asks, given to the child that asked, masked in outputs,
 //!   results and messages.

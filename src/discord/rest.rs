@@ -2,7 +2,7 @@
 //!
 //! Decision: serenity's own rate limiter is off everywhere. With it on, its `proxy` does nothing, so that a bot
 //! tested against a model would not be the bot that is shipped; it waits without bound inside a call; and it
-//! never forgets a bucket. So the queue is ours ([`super::limiter`]), for production and tests alike, and serenity
+//! never forgets a bucket. So the queue is ours (`limiter`), for production and tests alike, and serenity
 //! gives the routes, the builders of commands, the parsing of interactions, and the gateway.
 //!
 //! Invariants:

@@ -1,6 +1,6 @@
 //! The aggregate *run*: one execution of a runbook.
 //!
-//! A [`State`] and four pure functions. [`start`] and [`decide`] may refuse and never act; [`evolve`] folds
+//! A [`State`] and four pure functions. [`start()`] and [`decide()`] may refuse and never act; [`evolve()`] folds
 //! facts, live and on resume alike; [`pending`] is what still has to be done in the world;
 //! [`next_deadline`] is when to wake up if nothing happens. Because effects come from the state and not from
 //! the input that led to it, resuming after a crash is the path that is taken every day.

@@ -3,7 +3,7 @@
 //! It reads what the bot sends through twilight's types and validators, independent of serenity, which built it;
 //! it enforces the documented limits, rate limits and permissions, and misbehaves on demand.
 //!
-//! Invariants: every change goes through [`state`], is recorded in the feed and announced on the gateway exactly
+//! Invariants: every change goes through `state`, is recorded in the feed and announced on the gateway exactly
 //! once; no handler waits while it holds the lock; a request to a route that is not modelled is answered 404 and
 //! counted, never guessed at.
 //!

@@ -35,7 +35,7 @@ pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 /// was begun under the same `copy_id`. A copy that is already complete returns its report again.
 ///
 /// # Errors
-/// See [`Error`]. Committed batches stay in the target with their checkpoint; call again with the same id, or [`undo`].
+/// See [`Error`]. Committed batches stay in the target with their checkpoint; call again with the same id, or [`undo()`].
 pub async fn run(
     source: &Path,
     target: &SecretString,
