@@ -26,8 +26,8 @@ need() {
 # The folder with initdb, postgres and pg_ctl: Debian keeps them off the PATH. Prints nothing when there is none.
 pg_bin() {
   local newest
-  newest=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
-  if [ -n "$newest" ]; then echo "$newest"; elif command -v pg_ctl >/dev/null 2>&1; then dirname "$(command -v pg_ctl)"; fi
+  newest=$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
+  if [ -d "$newest" ]; then echo "$newest"; elif command -v pg_ctl >/dev/null 2>&1; then dirname "$(command -v pg_ctl)"; fi
 }
 
 # The server refuses to run as root: as root, run it as the unprivileged user `postgres` (made by the package).
