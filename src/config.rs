@@ -375,6 +375,24 @@ secrets: { ACE_POSTGRES_DSN: { env: ACE_DSN }, KUBECONFIG: { file: kube.yaml } }
     }
 
     #[test]
+    fn the_shipped_example_can_be_used_as_it_stands() {
+        let example = include_str!("../deploy/pointsman.example.yaml");
+        let environment = Environment::of([
+            ("POINTSMAN_DISCORD_TOKEN", "t0ken".to_owned()),
+            ("ACE_POSTGRES_DSN", "postgres://u@h/d".to_owned()),
+        ]);
+        let settings = Settings::parse(Path::new("/etc/pointsman/pointsman.yaml"), example, &environment).unwrap();
+        assert_eq!(settings.discord.api_base, DISCORD);
+        assert_eq!(settings.discord.deaf_after, DEAF_AFTER);
+        assert_eq!(settings.log.filter, LOG_FILTER);
+        assert_eq!(settings.roles.len(), 4);
+        // The one key that is commented out can be used as it stands.
+        let with_clock = example.replace("# clock:", "clock:");
+        let settings = Settings::parse(Path::new("/etc/pointsman/pointsman.yaml"), &with_clock, &environment).unwrap();
+        assert_eq!(settings.clock.speed(), 60);
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let parse = |text: &str, environment| Settings::parse(Path::new("p.yaml"), text, &environment).unwrap_err().to_string();
         assert!(parse(TEXT, Environment::default()).contains("POINTSMAN_DISCORD_TOKEN_FILE"));
