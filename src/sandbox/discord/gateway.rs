@@ -113,7 +113,7 @@ impl Conversation {
     }
 
     fn close(&self, code: u16, reason: &'static str) {
-        self.model.with(|state| state.log.violation(clock::wall_now(), "gateway", format!("{code} {reason}")));
+        self.model.with(|state| state.log.violation(clock::wall_now(), "gateway", code.into(), format!("{code} {reason}")));
         let _ = self.out.send(Out::Close(code, reason));
     }
 

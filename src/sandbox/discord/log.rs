@@ -29,12 +29,17 @@ pub struct RequestRecord {
 
 /// Something a correct bot never does: a body that Discord refuses, a second or late answer to an interaction,
 /// a route that is not modelled, a broken gateway frame.
+///
+/// Two can befall a correct bot in trouble and are told apart by their code: 10062 when an interaction reached it
+/// late (a Resume, a restart). A second answer (40060) is not noted where a fault had swallowed the first.
 #[derive(Debug, Clone, Serialize)]
 pub struct Violation {
     /// When, wall time.
     pub wall_at: Timestamp,
     /// Where: `POST /channels/{id}/messages`, `gateway`.
     pub place: String,
+    /// Discord's error code or the gateway's close code; 0 for a route that is not modelled.
+    pub code: u32,
     /// What: the code and message as Discord would say it.
     pub what: String,
 }
@@ -75,7 +80,7 @@ impl Log {
         self.requests.push(record);
     }
 
-    pub(super) fn violation(&mut self, wall_at: Timestamp, place: &str, what: String) {
-        self.violations.push(Violation { wall_at, place: place.to_owned(), what });
+    pub(super) fn violation(&mut self, wall_at: Timestamp, place: &str, code: u32, what: String) {
+        self.violations.push(Violation { wall_at, place: place.to_owned(), code, what });
     }
 }

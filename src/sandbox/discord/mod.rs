@@ -207,6 +207,14 @@ impl Model {
         self.wait(timeout, |state| (state.sessions.connected() > 0).then_some(())).await
     }
 
+    /// Waits until no gateway session is connected.
+    ///
+    /// # Errors
+    /// [`TimedOut`] after `timeout` of wall time.
+    pub async fn wait_for_gateway_loss(&self, timeout: Duration) -> Result<(), TimedOut> {
+        self.wait(timeout, |state| (state.sessions.connected() == 0).then_some(())).await
+    }
+
     async fn wait<T>(&self, timeout: Duration, mut look: impl FnMut(&mut State) -> Option<T>) -> Result<T, TimedOut> {
         let mut revisions = self.shared.revisions.subscribe();
         let found = async {

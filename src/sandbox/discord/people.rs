@@ -439,3 +439,56 @@ fn expire(state: &mut State, id: InteractionId) {
     let what = What::InteractionAnswered { interaction: id, response: Response::NotAnswered, after_millis };
     state.record(Some(channel), Some(bot), what);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use twilight_model::application::interaction::{Interaction as TwilightInteraction, InteractionData};
+
+    use super::*;
+    use crate::clock::ScaledClock;
+    use crate::sandbox::discord::World;
+
+    fn state() -> State {
+        State::new(&World::operations(), Arc::new(ScaledClock::real()), "http://127.0.0.1:1".to_owned())
+    }
+
+    fn read(state: &mut State, kind: InteractionKind, source: Option<MessageId>, data: Value) -> TwilightInteraction {
+        let (user, channel) =
+            (state.chat.member_named("dana").expect("dana").id, state.chat.channel_named("ops").expect("ops").id);
+        let id = deliver(state, Asked { kind, user, channel, source, said: String::new(), data: data.clone() });
+        let event = event(state, &state.chat.interactions[&id], data);
+        serde_json::from_value(event).expect("twilight reads it")
+    }
+
+    #[test]
+    fn twilight_reads_every_kind_of_interaction() {
+        let mut state = state();
+        let channel = state.chat.channel_named("ops").expect("ops").id;
+        let draft = Draft::text("card").expect("a text");
+        let card = state.post(Posting::plain(channel, state.chat.bot, draft)).expect("posted");
+        let command = json!({
+            "id": "7", "name": "migrate", "type": 1, "guild_id": state.chat.guild, "resolved": {},
+            "options": [{ "name": "start", "type": 1, "options": [{ "name": "runbook", "type": 3, "value": "x" }] }],
+        });
+        let read_command = read(&mut state, InteractionKind::Command, None, command);
+        assert!(matches!(read_command.data, Some(InteractionData::ApplicationCommand(_))));
+        assert_eq!(read_command.member.and_then(|member| member.permissions), Some(crate::sandbox::discord::EVERYONE));
+        let click = json!({ "custom_id": "ack", "component_type": 2 });
+        let click = read(&mut state, InteractionKind::Component, Some(card), click);
+        assert_eq!(click.message.map(|message| message.id), Some(card));
+        let field = json!({ "type": 4, "id": 2, "custom_id": "why", "value": "because" });
+        let modal = json!({ "custom_id": "m", "components": [{ "type": 1, "id": 1, "components": [field] }], "resolved": {} });
+        let modal = read(&mut state, InteractionKind::ModalSubmit, None, modal);
+        assert!(matches!(modal.data, Some(InteractionData::ModalSubmit(_))));
+    }
+
+    #[test]
+    fn twilight_reads_the_guild_whole() {
+        let state = state();
+        let guild = wire::guild_create(&state.chat);
+        let guild: twilight_model::guild::Guild = serde_json::from_value(guild).expect("twilight reads it");
+        assert_eq!((guild.name.as_str(), guild.members.len(), guild.unavailable), ("Night Shift", 1, Some(false)));
+    }
+}

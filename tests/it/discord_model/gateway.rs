@@ -56,26 +56,12 @@ async fn a_dropped_socket_is_resumed_and_what_was_missed_is_replayed() {
     bot.expect("its own message", message_text).await;
     model.refuse_connections(true);
     model.drop_gateway();
-    model.wait_for_gateway_loss().await;
+    model.wait_for_gateway_loss(SOON).await.expect("the connection goes");
     model.react("dana", pointsman::sandbox::discord::MessageId::new(sent.id.get()), "✅").expect("reacted");
     model.refuse_connections(false);
     assert_eq!(bot.expect("the missed reaction", reaction).await, "✅");
     assert_eq!((model.counters().resumed, model.counters().identified), (1, 1));
     bot.stop().await;
-}
-
-trait GatewayLoss {
-    async fn wait_for_gateway_loss(&self);
-}
-
-impl GatewayLoss for pointsman::sandbox::discord::Model {
-    async fn wait_for_gateway_loss(&self) {
-        let lost = self.wait_for(SOON, |_| Some(())).await;
-        lost.expect("it looks at once");
-        while self.gateway_connections() > 0 {
-            tokio::task::yield_now().await;
-        }
-    }
 }
 
 #[tokio::test]

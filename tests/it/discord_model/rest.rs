@@ -1,6 +1,7 @@
 //! Messages, reactions, threads, channels: what REST does, and what it refuses.
 
 use chrono::TimeDelta;
+use pointsman::clock::wall_now;
 use pointsman::sandbox::discord::World;
 use serenity::all::{
     ChannelType, CreateActionRow, CreateAllowedMentions, CreateAttachment, CreateButton, CreateChannel, CreateEmbed,
@@ -363,10 +364,10 @@ async fn categories_and_guilds_fill_up() {
 #[tokio::test]
 async fn a_review_meeting_stands_in_the_calendar() {
     let bot = Bot::rest(&quiet_model().await);
-    let start = Timestamp::from(chrono::Utc::now() + TimeDelta::hours(20));
+    let start = Timestamp::from(wall_now() + TimeDelta::hours(20));
     let event = CreateScheduledEvent::new(ScheduledEventType::External, "Review of incident 7", start);
     assert_eq!(refusal(bot.guild().create_scheduled_event(&bot.http, event.clone()).await), (400, 50035));
-    let end = Timestamp::from(chrono::Utc::now() + TimeDelta::hours(21));
+    let end = Timestamp::from(wall_now() + TimeDelta::hours(21));
     let event = event.location("the war room").end_time(end);
     let made = bot.guild().create_scheduled_event(&bot.http, event).await.expect("made");
     assert_eq!(bot.guild().scheduled_events(&bot.http, false).await.expect("a list")[0].id, made.id);

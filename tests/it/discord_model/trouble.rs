@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use pointsman::sandbox::discord::{Fault, Misbehaviour, World};
-use serenity::all::{CreateMessage, Nonce};
+use pointsman::sandbox::discord::{Fault, Misbehaviour, Response, World};
+use serenity::all::{CreateMessage, Event, Nonce};
 
-use super::{Bot, expect_clean, quiet_model, refusal, start};
+use super::interactions::with_commands;
+use super::{Bot, INTENTS, expect_clean, quiet_model, refusal, start};
 
 const POST: &str = "POST /channels/*/messages";
 
@@ -110,4 +111,32 @@ async fn the_world_can_change_under_the_bot() {
     let dana = model.user("dana");
     let member = bot.http.get_member(bot.guild(), dana.get().into()).await.expect("a member");
     assert_eq!(member.roles[0].get(), model.role("operator").get());
+}
+
+#[tokio::test]
+async fn a_swallowed_answer_to_an_interaction_counts_and_a_second_one_is_no_violation() {
+    let model = quiet_model().await;
+    let mut bot = with_commands(&model).await;
+    let pending = model.slash("olivia", model.channel("ops"), "/migrate start runbook:x").expect("known");
+    let command = bot
+        .expect("a command", |event| match event {
+            Event::InteractionCreate(created) => created.interaction.clone().command(),
+            _ => None,
+        })
+        .await;
+    model.fault(Fault::once("POST /interactions/**", Misbehaviour::AnswerLost));
+    assert!(command.defer(&bot.http).await.is_err());
+    assert_eq!(refusal(command.defer(&bot.http).await), (400, 40060));
+    assert!(matches!(pending.first().await, Ok(Response::Deferred(_))));
+    expect_clean(&model);
+    bot.stop().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_that_is_never_answered_leaves_the_bot_offline() {
+    let model = quiet_model().await;
+    model.fault(Fault::once("GET /gateway-socket", Misbehaviour::Silent));
+    let _bot = Bot::connecting(&model, INTENTS).await;
+    let online = model.wait_for_gateway(Duration::from_millis(300)).await;
+    assert!(online.is_err(), "the client hangs in its first connection");
 }

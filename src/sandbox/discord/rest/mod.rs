@@ -119,8 +119,8 @@ fn effect(state: &mut State, call: &Call) -> (Reply, Option<u32>) {
     match authorised(state, call).and_then(|()| route_to(state, call)) {
         Ok(reply) => (Reply { standing, ..reply }, None),
         Err(error) => {
-            if is_violation(&error) {
-                state.log.violation(clock::wall_now(), &route, error.line());
+            if is_violation(&error) && !(error.code == 40060 && was_spoiled(state, call)) {
+                state.log.violation(clock::wall_now(), &route, error.code, error.line());
             }
             (Reply { standing, ..Reply::refused(&error) }, Some(error.code))
         }
@@ -131,6 +131,11 @@ fn effect(state: &mut State, call: &Call) -> (Reply, Option<u32>) {
 /// malformed bodies, limits it could have counted, and second or late answers to an interaction.
 fn is_violation(error: &ApiError) -> bool {
     matches!(error.code, 10014 | 10062 | 30015 | 30032 | 30060 | 40005 | 40060 | 50006 | 50008 | 50024 | 50035 | 50109)
+}
+
+/// Whether an earlier request to the same path met a fault, so that asking again was right.
+fn was_spoiled(state: &State, call: &Call) -> bool {
+    state.log.requests.iter().any(|earlier| earlier.fault.is_some() && earlier.path == call.path)
 }
 
 fn log(state: &mut State, call: &Call, reply: &Reply, code: Option<u32>, misbehaviour: Option<&Misbehaviour>) {
@@ -244,7 +249,7 @@ fn route_channel(state: &mut State, call: &Call, method: &str, channel: ChannelI
 fn unmodelled(state: &mut State, call: &Call) -> Answer {
     state.log.counters.unmodelled += 1;
     let place = route_of(call).0;
-    state.log.violation(clock::wall_now(), &place, "the model does not have this route".to_owned());
+    state.log.violation(clock::wall_now(), &place, 0, "the model does not have this route".to_owned());
     Err(ApiError::new(404, 0, "404: Not Found"))
 }
 
