@@ -19,6 +19,7 @@ mod draft;
 mod error;
 mod faults;
 mod feed;
+mod founding;
 mod gateway;
 mod ids;
 mod log;

@@ -13,7 +13,7 @@ use twilight_validate::channel as limits;
 
 use super::{Answer, ApiError, Call, Reply, State, body, guild, require, require_in_guild};
 use crate::clock;
-use crate::sandbox::discord::chat::{Channel, Thread};
+use crate::sandbox::discord::chat::Channel;
 use crate::sandbox::discord::draft::field;
 use crate::sandbox::discord::feed::What;
 use crate::sandbox::discord::ids::{ChannelId, GuildId};
@@ -55,7 +55,7 @@ pub(super) fn create(state: &mut State, call: &Call, guild: GuildId) -> Answer {
         last_message: None,
         last_pin: None,
         made: now,
-        thread: None::<Thread>,
+        thread: None,
     };
     set_name(&mut channel, &name)?;
     set_topic(&mut channel, field(body, "topic")?)?;
