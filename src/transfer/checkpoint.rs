@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
-use super::create::Deferred;
+use super::create::{Deferred, Offenders};
 use super::digest::Running;
-use super::error::{Error, Fault};
+use super::error::{Error, Fault, FaultCode};
 use super::target::execute;
 
 /// Tables of the checkpoint schema. New columns come with `ADD COLUMN IF NOT EXISTS`: a copy may have been begun by an
@@ -27,10 +27,16 @@ CREATE TABLE IF NOT EXISTS pointsman_transfer.part (
 CREATE TABLE IF NOT EXISTS pointsman_transfer.deferred (
   copy_id text NOT NULL REFERENCES pointsman_transfer.copy ON DELETE CASCADE, position integer NOT NULL, wave integer NOT NULL,
   table_name text NOT NULL, what text NOT NULL, statement text NOT NULL, optional boolean NOT NULL, done boolean NOT NULL DEFAULT false,
-  PRIMARY KEY (copy_id, position));
+  reverse text, offence text, offenders text, PRIMARY KEY (copy_id, position));
+CREATE TABLE IF NOT EXISTS pointsman_transfer.change (
+  copy_id text NOT NULL REFERENCES pointsman_transfer.copy ON DELETE CASCADE, table_name text NOT NULL, column_name text NOT NULL, rule text NOT NULL,
+  values_changed bigint NOT NULL, PRIMARY KEY (copy_id, table_name, column_name, rule));
+CREATE TABLE IF NOT EXISTS pointsman_transfer.swept (
+  copy_id text NOT NULL REFERENCES pointsman_transfer.copy ON DELETE CASCADE, table_name text NOT NULL, swept bigint NOT NULL,
+  PRIMARY KEY (copy_id, table_name));
 CREATE TABLE IF NOT EXISTS pointsman_transfer.quarantine (
   number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, copy_id text NOT NULL, table_name text NOT NULL, row_key text NOT NULL,
-  column_name text NOT NULL, value text NOT NULL, code text NOT NULL, reason text NOT NULL);
+  column_name text NOT NULL, value text NOT NULL, code text NOT NULL, reason text NOT NULL, row_hash text);
 CREATE INDEX IF NOT EXISTS quarantine_copy ON pointsman_transfer.quarantine (copy_id, table_name);";
 
 /// The name of a row, as it is stored and compared.
@@ -190,7 +196,7 @@ pub(super) async fn begin(connection: &mut PgConnection, beginning: &Beginning<'
         execute(connection, what, statement.as_str()).await?;
     }
     for (position, deferred) in (0_i32..).zip(beginning.deferred) {
-        sqlx::query("INSERT INTO pointsman_transfer.deferred (copy_id, position, wave, table_name, what, statement, optional) VALUES ($1, $2, $3, $4, $5, $6, $7)")
+        sqlx::query("INSERT INTO pointsman_transfer.deferred (copy_id, position, wave, table_name, what, statement, optional, reverse, offence, offenders) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)")
             .bind(beginning.copy_id)
             .bind(position)
             .bind(deferred.wave)
@@ -198,6 +204,9 @@ pub(super) async fn begin(connection: &mut PgConnection, beginning: &Beginning<'
             .bind(&deferred.what)
             .bind(&deferred.sql)
             .bind(deferred.optional)
+            .bind(&deferred.reverse)
+            .bind(deferred.offenders.as_ref().map(|offenders| offenders.code.as_str()))
+            .bind(deferred.offenders.as_ref().map(|offenders| &offenders.sql))
             .execute(&mut *connection)
             .await
             .map_err(failed)?;
@@ -283,15 +292,21 @@ pub(super) async fn advance(connection: &mut PgConnection, copy_id: &str, epoch:
     if updated.rows_affected() == 1 { Ok(()) } else { Err(Error::Busy { copy_id: copy_id.to_owned() }) }
 }
 
-/// Puts rows aside, inside the transaction of the batch that they belong to.
-pub(super) async fn quarantine(connection: &mut PgConnection, copy_id: &str, faults: &[Fault]) -> Result<(), Error> {
+/// Puts rows aside, inside the transaction of the batch that they belong to. Rows that were in the target already come with
+/// the hash of their content, by which a verification knows them.
+pub(super) async fn quarantine(
+    connection: &mut PgConnection,
+    copy_id: &str,
+    faults: &[Fault],
+    hashes: Option<&[String]>,
+) -> Result<(), Error> {
     if faults.is_empty() {
         return Ok(());
     }
     let column = |text: fn(&Fault) -> String| faults.iter().map(text).collect::<Vec<_>>();
     sqlx::query(
-        "INSERT INTO pointsman_transfer.quarantine (copy_id, table_name, row_key, column_name, value, code, reason)
-         SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])",
+        "INSERT INTO pointsman_transfer.quarantine (copy_id, table_name, row_key, column_name, value, code, reason, row_hash)
+         SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])",
     )
     .bind(copy_id)
     .bind(column(|fault| fault.table.clone()))
@@ -300,37 +315,120 @@ pub(super) async fn quarantine(connection: &mut PgConnection, copy_id: &str, fau
     .bind(column(|fault| fault.value.clone()))
     .bind(column(|fault| fault.code.to_string()))
     .bind(column(|fault| fault.reason.clone()))
+    .bind(hashes.unwrap_or_default())
     .execute(connection)
     .await
     .map(drop)
     .map_err(|error| Error::server("writing the quarantine", &error))
 }
 
-/// Statements that still wait, with their positions, by wave and position.
-pub(super) async fn waiting(connection: &mut PgConnection, copy_id: &str) -> Result<Vec<(i32, Deferred)>, Error> {
+/// Counts values that rules changed, inside the transaction of their batch.
+pub(super) async fn count_changes(
+    connection: &mut PgConnection,
+    copy_id: &str,
+    table: &str,
+    column: &str,
+    rule: &str,
+    count: u64,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO pointsman_transfer.change AS c (copy_id, table_name, column_name, rule, values_changed) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (copy_id, table_name, column_name, rule) DO UPDATE SET values_changed = c.values_changed + excluded.values_changed",
+    )
+    .bind(copy_id)
+    .bind(table)
+    .bind(column)
+    .bind(rule)
+    .bind(to_i64(count))
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(|error| Error::server("counting changed values", &error))
+}
+
+/// Counts rows that were taken out of the target again, inside the transaction that does it.
+pub(super) async fn count_swept(connection: &mut PgConnection, copy_id: &str, table: &str, count: u64) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO pointsman_transfer.swept AS s (copy_id, table_name, swept) VALUES ($1, $2, $3)
+         ON CONFLICT (copy_id, table_name) DO UPDATE SET swept = s.swept + excluded.swept",
+    )
+    .bind(copy_id)
+    .bind(table)
+    .bind(to_i64(count))
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(|error| Error::server("counting rows that were put aside", &error))
+}
+
+/// Rows taken out again, by table.
+pub(super) async fn swept(connection: &mut PgConnection, copy_id: &str) -> Result<Vec<(String, i64)>, Error> {
+    let rows = sqlx::query_as("SELECT table_name, swept FROM pointsman_transfer.swept WHERE copy_id = $1").bind(copy_id);
+    rows.fetch_all(connection).await.map_err(|error| Error::server("reading what was put aside", &error))
+}
+
+/// Values that rules changed: table, column, rule, count.
+pub(super) async fn changes(connection: &mut PgConnection, copy_id: &str) -> Result<Vec<(String, String, String, i64)>, Error> {
+    let rows = sqlx::query_as(
+        "SELECT table_name, column_name, rule, values_changed FROM pointsman_transfer.change WHERE copy_id = $1 ORDER BY 1, 2, 3",
+    );
+    rows.bind(copy_id).fetch_all(connection).await.map_err(|error| Error::server("reading what was changed", &error))
+}
+
+/// Rows put aside, by table, column and kind of fault, with an example: table, column, code, count, key and value and reason of the first.
+pub(super) async fn quarantine_summary(
+    connection: &mut PgConnection,
+    copy_id: &str,
+) -> Result<Vec<(String, String, String, i64, String, String, String)>, Error> {
+    let rows = sqlx::query_as(
+        "SELECT table_name, column_name, code, count(*), (array_agg(row_key ORDER BY number))[1], (array_agg(value ORDER BY number))[1],
+                (array_agg(reason ORDER BY number))[1]
+           FROM pointsman_transfer.quarantine WHERE copy_id = $1 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+    );
+    rows.bind(copy_id).fetch_all(connection).await.map_err(|error| Error::server("reading the quarantine", &error))
+}
+
+/// A deferred statement with its position and whether it has run.
+pub(super) struct Noted {
+    pub(super) position: i32,
+    pub(super) done: bool,
+    pub(super) deferred: Deferred,
+}
+
+/// All deferred statements, by wave and position.
+pub(super) async fn deferred(connection: &mut PgConnection, copy_id: &str) -> Result<Vec<Noted>, Error> {
     let failed = |error| Error::server("reading what is left to do", &error);
     let rows = sqlx::query(
-        "SELECT position, wave, table_name, what, statement, optional FROM pointsman_transfer.deferred WHERE copy_id = $1 AND NOT done ORDER BY wave, position",
+        "SELECT position, done, wave, table_name, what, statement, optional, reverse, offence, offenders
+           FROM pointsman_transfer.deferred WHERE copy_id = $1 ORDER BY wave, position",
     );
     let rows = rows.bind(copy_id).fetch_all(connection).await.map_err(failed)?;
     let read = |row: &sqlx::postgres::PgRow| {
-        let deferred = Deferred {
-            wave: row.try_get(1)?,
-            table: row.try_get(2)?,
-            what: row.try_get(3)?,
-            sql: row.try_get(4)?,
-            optional: row.try_get(5)?,
-        };
-        Ok((row.try_get(0)?, deferred))
+        let (offence, sql): (Option<String>, Option<String>) = (row.try_get(8)?, row.try_get(9)?);
+        let code = offence.and_then(|word| FaultCode::ALL.into_iter().find(|code| code.as_str() == word));
+        Ok(Noted {
+            position: row.try_get(0)?,
+            done: row.try_get(1)?,
+            deferred: Deferred {
+                wave: row.try_get(2)?,
+                table: row.try_get(3)?,
+                what: row.try_get(4)?,
+                sql: row.try_get(5)?,
+                optional: row.try_get(6)?,
+                reverse: row.try_get(7)?,
+                offenders: code.zip(sql).map(|(code, sql)| Offenders { code, sql }),
+            },
+        })
     };
     rows.iter().map(|row| read(row).map_err(failed)).collect()
 }
 
-/// Marks a deferred statement as done, inside its transaction.
-pub(super) async fn mark_done(connection: &mut PgConnection, copy_id: &str, position: i32) -> Result<(), Error> {
-    sqlx::query("UPDATE pointsman_transfer.deferred SET done = true WHERE copy_id = $1 AND position = $2")
+/// Marks a deferred statement as done or as still to be done, inside its transaction.
+pub(super) async fn mark(connection: &mut PgConnection, copy_id: &str, position: i32, done: bool) -> Result<(), Error> {
+    sqlx::query("UPDATE pointsman_transfer.deferred SET done = $3 WHERE copy_id = $1 AND position = $2")
         .bind(copy_id)
         .bind(position)
+        .bind(done)
         .execute(connection)
         .await
         .map(drop)

@@ -1,9 +1,11 @@
 //! The schema that a copy creates: types by SQLite's own rules, keys, indexes and foreign keys once the rows are in.
 
 use super::cast::Cast;
+use super::error::FaultCode;
 use super::kind::Kind;
 use super::plan::{ColumnPlan, Plan, TablePlan};
 use super::source::{self, LeftOut, RowKey, quoted};
+use super::sqlite_sql::{self, Definitions};
 
 /// A statement that waits until the rows are in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +17,49 @@ pub(super) struct Deferred {
     /// What it brings, for people: `index a_idx`.
     pub(super) what: String,
     pub(super) sql: String,
+    /// Takes it away again, where rows may have to go before it can be made.
+    pub(super) reverse: Option<String>,
+    /// Finds the rows that keep it from being made.
+    pub(super) offenders: Option<Offenders>,
     /// Whether a refusal by PostgreSQL for its form (not for the data) is reported instead of ending the copy.
     pub(super) optional: bool,
+}
+
+/// How the rows that break a constraint are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Offenders {
+    pub(super) code: FaultCode,
+    /// A query for the `ctid`s, as text, of the rows that must go.
+    pub(super) sql: String,
+}
+
+impl Offenders {
+    /// Rows whose key occurred before; the first by `order` stays.
+    pub(super) fn duplicates(table: &str, keys: &[String], filter: Option<&str>, order: &str) -> Self {
+        let present = keys.iter().map(|key| format!("{key} IS NOT NULL")).chain(filter.map(|filter| format!("({filter})")));
+        let present = present.collect::<Vec<_>>().join(" AND ");
+        let sql = format!(
+            "SELECT at FROM (SELECT ctid::text AS at, row_number() OVER (PARTITION BY {} ORDER BY {order}) AS occurrence FROM {table} WHERE {present}) d \
+             WHERE occurrence > 1",
+            keys.join(", ")
+        );
+        Self { code: FaultCode::DuplicateKey, sql }
+    }
+
+    /// Rows of `table` whose parent is missing.
+    pub(super) fn orphans(table: &str, from: &[String], parent: &str, to: &[String]) -> Self {
+        let present = from.iter().map(|column| format!("c.{column} IS NOT NULL")).collect::<Vec<_>>().join(" AND ");
+        let matching = from.iter().zip(to).map(|(from, to)| format!("p.{to} = c.{from}")).collect::<Vec<_>>().join(" AND ");
+        let sql = format!(
+            "SELECT c.ctid::text FROM {table} c WHERE {present} AND NOT EXISTS (SELECT FROM {parent} p WHERE {matching})"
+        );
+        Self { code: FaultCode::Orphan, sql }
+    }
+
+    /// Rows for which a condition is false.
+    pub(super) fn violations(table: &str, condition: &str) -> Self {
+        Self { code: FaultCode::CheckViolation, sql: format!("SELECT ctid::text FROM {table} WHERE NOT ({condition})") }
+    }
 }
 
 /// Indexes, built side by side.
@@ -46,7 +89,7 @@ pub(super) fn plan_column(table: &source::Table, index: usize, cast: Option<Cast
         kind,
         not_null: column.not_null || table.primary_key.contains(&index),
         cast,
-        sequence: None,
+        ..ColumnPlan::default()
     }
 }
 
@@ -84,17 +127,32 @@ pub(super) fn statements(plan: &Plan, left_out: &mut Vec<LeftOut>) -> (Vec<Strin
     let mut after = Vec::new();
     for table in &plan.tables {
         before.push(create_table(table, left_out));
-        after.extend(keys_and_indexes(table, left_out));
-        after.extend(foreign_keys(table, plan, left_out));
+        let described = Described::new(table);
+        after.extend(described.keys_and_indexes(left_out));
+        after.extend(described.checks(left_out));
+        after.extend(described.foreign_keys(plan, left_out));
+        let collations = described.definitions.collations.iter();
+        left_out.extend(collations.map(|(column, collation)| {
+            let reason = format!("comparisons of `{column}` use {collation} in SQLite and tell every letter apart in PostgreSQL; unique constraints keep it");
+            described.left_out("collation", column, reason)
+        }));
     }
     (before, after)
 }
 
-fn create_table(table: &TablePlan, left_out: &mut Vec<LeftOut>) -> String {
+/// The CREATE statement of a table; defaults that cannot be said go to `left_out`.
+pub(super) fn create_table(table: &TablePlan, left_out: &mut Vec<LeftOut>) -> String {
     let mut lines = Vec::new();
-    for column in &table.columns {
+    let computed = |column: &ColumnPlan| {
+        table.computed.iter().find(|(own, _)| own.source == column.source).map(|(_, expression)| expression)
+    };
+    let mut columns: Vec<&ColumnPlan> = table.columns.iter().chain(table.computed.iter().map(|(column, _)| column)).collect();
+    columns.sort_by_key(|column| column.source);
+    for column in columns {
         let mut line = format!("{} {}", quoted(&column.target), column.type_name);
-        if is_rowid_column(&table.source, column.source) {
+        if let Some(expression) = computed(column) {
+            line.push_str(&format!(" GENERATED ALWAYS AS ({expression}) STORED"));
+        } else if is_rowid_column(&table.source, column.source) {
             line.push_str(" GENERATED BY DEFAULT AS IDENTITY");
         } else if let Some(default) = &table.source.columns[column.source].default {
             match translate_default(default, column) {
@@ -182,10 +240,6 @@ fn string_literal(text: &str) -> Option<String> {
     Some(format!("'{}'", content.replace('\u{0}', &quote.to_string()).replace('\'', "''")))
 }
 
-fn column_list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
-    names.into_iter().map(|name| quoted(name.as_ref())).collect::<Vec<_>>().join(", ")
-}
-
 /// A name for an index or constraint, within PostgreSQL's 63 bytes.
 fn short_name(parts: &[&str]) -> String {
     let mut name = parts.join("_");
@@ -195,129 +249,226 @@ fn short_name(parts: &[&str]) -> String {
     name
 }
 
-fn keys_and_indexes(table: &TablePlan, left_out: &mut Vec<LeftOut>) -> Vec<Deferred> {
-    let mut deferred = Vec::new();
-    let qualified = table.target.qualified();
-    if !table.source.primary_key.is_empty() {
-        let names: Vec<_> = table.source.primary_key.iter().map(|index| table.source.columns[*index].name.as_str()).collect();
-        let name = short_name(&[table.name(), "pkey"]);
-        deferred.extend(constraint(&qualified, &name, "PRIMARY KEY", &column_list(names)));
+/// A table with what its CREATE statement says beyond the pragmas.
+struct Described<'a> {
+    table: &'a TablePlan,
+    qualified: String,
+    definitions: Definitions,
+}
+
+impl<'a> Described<'a> {
+    fn new(table: &'a TablePlan) -> Self {
+        Self { table, qualified: table.target.qualified(), definitions: Definitions::read(&table.source.sql) }
     }
-    for index in table.source.indexes.iter().filter(|index| index.origin != "pk") {
-        let names: Option<Vec<&str>> = index.columns.iter().map(|column| column.name.as_deref()).collect();
-        match (names, index.origin.as_str()) {
-            (Some(names), "u") => {
-                let mut parts = vec![table.name()];
-                parts.extend(&names);
-                parts.push("key");
-                deferred.extend(constraint(&qualified, &short_name(&parts), "UNIQUE", &column_list(&names)));
-            }
-            (Some(_), _) if !is_partial(index) => deferred.push(plain_index(&qualified, index)),
-            _ => left_out.push(LeftOut {
-                kind: "index".to_owned(),
-                name: index.name.clone(),
-                reason: format!(
-                    "it is partial or on an expression; create it by hand: {}",
-                    index.sql.as_deref().unwrap_or_default()
-                ),
-            }),
+
+    fn left_out(&self, kind: &str, name: &str, reason: String) -> LeftOut {
+        LeftOut { kind: kind.to_owned(), name: format!("{} of {}", name, self.table.name()), reason }
+    }
+
+    /// The target's name of a copied column, quoted.
+    fn column(&self, name: &str) -> Option<String> {
+        let columns = self.table.columns.iter().chain(self.table.computed.iter().map(|(column, _)| column));
+        columns.into_iter().find(|column| column.name.eq_ignore_ascii_case(name)).map(|column| quoted(&column.target))
+    }
+
+    /// A column as an index sees it under a collation: SQLite's NOCASE folds the 26 letters of ASCII only.
+    fn collated(&self, column: &str, collation: Option<&str>) -> Option<String> {
+        match collation {
+            None | Some("BINARY") => Some(column.to_owned()),
+            Some("NOCASE") => Some(format!("lower({column} COLLATE \"C\")")),
+            Some("RTRIM") => Some(format!("rtrim({column}, ' ')")),
+            Some(_) => None,
         }
     }
-    deferred
-}
 
-fn is_partial(index: &source::Index) -> bool {
-    index.sql.as_deref().unwrap_or_default().to_ascii_uppercase().contains(" WHERE ")
-}
+    /// The order in which of several equal rows the first is the one that stays.
+    fn order(&self) -> String {
+        let names = self.table.source.primary_key.iter().filter_map(|index| self.column(&self.table.source.columns[*index].name));
+        names.chain(std::iter::once("ctid".to_owned())).collect::<Vec<_>>().join(", ")
+    }
 
-/// A unique index, and the constraint that takes it over: the index can be built beside others of the table, the
-/// constraint needs the table for an instant only.
-fn constraint(table: &str, name: &str, kind: &str, columns: &str) -> [Deferred; 2] {
-    let name = quoted(name);
-    [
+    fn unique_index(&self, name: &str, keys: &[String]) -> Deferred {
+        let name = quoted(name);
         Deferred {
             wave: WAVE_INDEXES,
-            table: table.to_owned(),
+            table: self.qualified.clone(),
             what: format!("unique index {name}"),
-            sql: format!("CREATE UNIQUE INDEX {name} ON {table} ({columns})"),
+            sql: format!("CREATE UNIQUE INDEX {name} ON {} ({})", self.qualified, keys.join(", ")),
+            reverse: None,
+            offenders: Some(Offenders::duplicates(&self.qualified, keys, None, &self.order())),
             optional: false,
-        },
-        Deferred {
-            wave: WAVE_KEYS,
-            table: table.to_owned(),
-            what: format!("constraint {name}"),
-            sql: format!("ALTER TABLE {table} ADD CONSTRAINT {name} {kind} USING INDEX {name}"),
-            optional: false,
-        },
-    ]
-}
-
-fn plain_index(table: &str, index: &source::Index) -> Deferred {
-    let columns = index.columns.iter().map(|column| {
-        let direction = if column.descending { " DESC" } else { "" };
-        format!("{}{direction}", quoted(column.name.as_deref().unwrap_or_default()))
-    });
-    let columns = columns.collect::<Vec<_>>().join(", ");
-    let unique = if index.unique { "UNIQUE " } else { "" };
-    let name = quoted(&short_name(&[&index.name]));
-    Deferred {
-        wave: WAVE_INDEXES,
-        table: table.to_owned(),
-        what: format!("index {name}"),
-        sql: format!("CREATE {unique}INDEX {name} ON {table} ({columns})"),
-        optional: false,
+        }
     }
-}
 
-fn foreign_keys(table: &TablePlan, plan: &Plan, left_out: &mut Vec<LeftOut>) -> Vec<Deferred> {
-    let mut deferred = Vec::new();
-    for (number, key) in table.source.foreign_keys.iter().enumerate() {
-        let parent = plan.tables.iter().find(|parent| parent.name().eq_ignore_ascii_case(&key.parent));
-        let Some(parent) = parent else {
-            left_out.push(LeftOut {
-                kind: "foreign key".to_owned(),
-                name: format!("{} ({})", table.name(), key.from.join(", ")),
-                reason: format!("its parent table `{}` is not copied", key.parent),
-            });
-            continue;
+    /// A unique index, and the constraint that takes it over: the index can be built beside others of the table, the
+    /// constraint needs the table for an instant only.
+    fn constraint(&self, name: &str, kind: &str, columns: &[&str], left_out: &mut Vec<LeftOut>) -> Vec<Deferred> {
+        let keys: Option<Vec<String>> = columns.iter().map(|column| self.column(column)).collect();
+        let Some(keys) = keys else {
+            left_out.push(self.left_out("constraint", name, "a column of it is not copied".to_owned()));
+            return Vec::new();
         };
-        deferred.extend(foreign_key(table, parent, key, number));
+        let mut deferred = vec![self.unique_index(name, &keys)];
+        deferred.push(Deferred {
+            wave: WAVE_KEYS,
+            what: format!("constraint {}", quoted(name)),
+            sql: format!("ALTER TABLE {} ADD CONSTRAINT {name} {kind} USING INDEX {name}", self.qualified, name = quoted(name)),
+            offenders: None,
+            ..deferred[0].clone()
+        });
+        let folded: Option<Vec<String>> =
+            columns.iter().zip(&keys).map(|(column, key)| self.collated(key, self.definitions.collation(column))).collect();
+        if let Some(folded) = folded.filter(|folded| *folded != keys) {
+            // The constraint tells apart what SQLite's collation does not; a second index keeps the stricter rule.
+            deferred.push(self.unique_index(&short_name(&[name, "collated"]), &folded));
+        }
+        deferred
     }
-    deferred
-}
 
-fn foreign_key(table: &TablePlan, parent: &TablePlan, key: &source::ForeignKey, number: usize) -> [Deferred; 2] {
-    let own_name = |table: &TablePlan, name: &str| {
-        let found = table.source.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
-        found.map_or_else(|| name.to_owned(), |column| column.name.clone())
-    };
-    let from: Vec<String> = key.from.iter().map(|name| own_name(table, name)).collect();
-    let to: Vec<String> = if key.to.is_empty() {
-        parent.source.primary_key.iter().map(|index| parent.source.columns[*index].name.clone()).collect()
-    } else {
-        key.to.iter().map(|name| own_name(parent, name)).collect()
-    };
-    let name = quoted(&short_name(&[table.name(), &from.join("_"), &format!("fkey{number}")]));
-    let qualified = table.target.qualified();
-    let add = format!(
-        "ALTER TABLE {qualified} ADD CONSTRAINT {name} FOREIGN KEY ({}) REFERENCES {} ({}) ON UPDATE {} ON DELETE {} NOT VALID",
-        column_list(&from),
-        parent.target.qualified(),
-        column_list(&to),
-        key.on_update,
-        key.on_delete,
-    );
-    let what = format!("foreign key {name}");
-    [
-        Deferred { wave: WAVE_FOREIGN_KEYS, table: qualified.clone(), what: what.clone(), sql: add, optional: true },
-        Deferred {
+    fn keys_and_indexes(&self, left_out: &mut Vec<LeftOut>) -> Vec<Deferred> {
+        let source = &self.table.source;
+        let mut deferred = Vec::new();
+        if !source.primary_key.is_empty() {
+            let names: Vec<&str> = source.primary_key.iter().map(|index| source.columns[*index].name.as_str()).collect();
+            deferred.extend(self.constraint(&short_name(&[self.table.name(), "pkey"]), "PRIMARY KEY", &names, left_out));
+        }
+        for index in source.indexes.iter().filter(|index| index.origin != "pk") {
+            let names: Option<Vec<&str>> = index.columns.iter().map(Option::as_deref).collect();
+            match names {
+                Some(names) if index.origin == "u" => {
+                    let parts: Vec<&str> = [self.table.name()].into_iter().chain(names.iter().copied()).chain(["key"]).collect();
+                    deferred.extend(self.constraint(&short_name(&parts), "UNIQUE", &names, left_out));
+                }
+                _ => match self.index(index) {
+                    Some(made) => deferred.push(made),
+                    None => {
+                        let sql = index.sql.as_deref().unwrap_or_default();
+                        left_out.push(self.left_out(
+                            "index",
+                            &index.name,
+                            format!("it cannot be said in PostgreSQL; create it by hand: {sql}"),
+                        ));
+                    }
+                },
+            }
+        }
+        deferred
+    }
+
+    /// An index made by CREATE INDEX; `None` when a part of it means something else in PostgreSQL.
+    fn index(&self, index: &source::Index) -> Option<Deferred> {
+        let (keys, condition) = sqlite_sql::read_index(index.sql.as_deref()?)?;
+        let condition = match condition {
+            Some(tokens) => Some(sqlite_sql::translate(&tokens, &self.table.columns)?),
+            None => None,
+        };
+        let (mut plain, mut directed) = (Vec::new(), Vec::new());
+        for key in &keys {
+            let column = sqlite_sql::as_column(&key.tokens, &self.table.columns);
+            let expression = match column {
+                Some(column) => {
+                    let collation = key.collation.as_deref().or_else(|| self.definitions.collation(&column.name));
+                    self.collated(&quoted(&column.target), collation)?
+                }
+                None => format!("({})", sqlite_sql::translate(&key.tokens, &self.table.columns)?),
+            };
+            directed.push(format!("{expression}{}", if key.descending { " DESC" } else { "" }));
+            plain.push(expression);
+        }
+        let name = quoted(&short_name(&[&index.name]));
+        let unique = if index.unique { "UNIQUE " } else { "" };
+        let filter = condition.as_ref().map(|condition| format!(" WHERE {condition}")).unwrap_or_default();
+        Some(Deferred {
+            wave: WAVE_INDEXES,
+            table: self.qualified.clone(),
+            what: format!("index {name}"),
+            sql: format!("CREATE {unique}INDEX {name} ON {} ({}){filter}", self.qualified, directed.join(", ")),
+            reverse: None,
+            offenders: index.unique.then(|| Offenders::duplicates(&self.qualified, &plain, condition.as_deref(), &self.order())),
+            optional: true,
+        })
+    }
+
+    fn checks(&self, left_out: &mut Vec<LeftOut>) -> Vec<Deferred> {
+        let mut deferred = Vec::new();
+        for (number, (name, tokens)) in self.definitions.checks.iter().enumerate() {
+            let name = name.clone().unwrap_or_else(|| short_name(&[self.table.name(), &format!("check{number}")]));
+            let Some(condition) = sqlite_sql::translate(tokens, &self.table.columns) else {
+                left_out.push(self.left_out(
+                    "check",
+                    &name,
+                    "it uses what PostgreSQL has not; add it by hand if it matters".to_owned(),
+                ));
+                continue;
+            };
+            deferred.push(Deferred {
+                wave: WAVE_KEYS,
+                table: self.qualified.clone(),
+                what: format!("check {}", quoted(&name)),
+                sql: format!("ALTER TABLE {} ADD CONSTRAINT {} CHECK ({condition})", self.qualified, quoted(&name)),
+                reverse: None,
+                offenders: Some(Offenders::violations(&self.qualified, &condition)),
+                optional: true,
+            });
+        }
+        deferred
+    }
+
+    fn foreign_keys(&self, plan: &Plan, left_out: &mut Vec<LeftOut>) -> Vec<Deferred> {
+        let mut deferred = Vec::new();
+        for (number, key) in self.table.source.foreign_keys.iter().enumerate() {
+            let parent = plan.tables.iter().find(|parent| parent.name().eq_ignore_ascii_case(&key.parent));
+            let made = parent.and_then(|parent| self.foreign_key(&Described::new(parent), key, number));
+            match made {
+                Some(made) => deferred.extend(made),
+                None => left_out.push(self.left_out(
+                    "foreign key",
+                    &format!("({})", key.from.join(", ")),
+                    format!("its parent `{}` or a column of it is not copied", key.parent),
+                )),
+            }
+        }
+        deferred
+    }
+
+    fn foreign_key(&self, parent: &Described<'_>, key: &source::ForeignKey, number: usize) -> Option<[Deferred; 2]> {
+        let from = key.from.iter().map(|name| self.column(name)).collect::<Option<Vec<_>>>()?;
+        let parent_key =
+            || parent.table.source.primary_key.iter().map(|index| parent.table.source.columns[*index].name.clone()).collect();
+        let to: Vec<String> = if key.to.is_empty() { parent_key() } else { key.to.clone() };
+        let to = to.iter().map(|name| parent.column(name)).collect::<Option<Vec<_>>>()?;
+        let name = quoted(&short_name(&[self.table.name(), &key.from.join("_"), &format!("fkey{number}")]));
+        let late = key
+            .from
+            .first()
+            .is_some_and(|first| self.definitions.deferred_keys.iter().any(|late| late.eq_ignore_ascii_case(first)));
+        let add = format!(
+            "ALTER TABLE {} ADD CONSTRAINT {name} FOREIGN KEY ({}) REFERENCES {} ({}) ON UPDATE {} ON DELETE {}{} NOT VALID",
+            self.qualified,
+            from.join(", "),
+            parent.qualified,
+            to.join(", "),
+            key.on_update,
+            key.on_delete,
+            if late { " DEFERRABLE INITIALLY DEFERRED" } else { "" },
+        );
+        let added = Deferred {
+            wave: WAVE_FOREIGN_KEYS,
+            table: self.qualified.clone(),
+            what: format!("foreign key {name}"),
+            sql: add,
+            reverse: Some(format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {name}", self.qualified)),
+            offenders: Some(Offenders::orphans(&self.qualified, &from, &parent.qualified, &to)),
+            optional: true,
+        };
+        let validated = Deferred {
             wave: WAVE_VALIDATION,
-            sql: format!("ALTER TABLE {qualified} VALIDATE CONSTRAINT {name}"),
-            table: qualified,
-            what: format!("validation of {what}"),
-            optional: false,
-        },
-    ]
+            what: format!("validation of foreign key {name}"),
+            sql: format!("ALTER TABLE {} VALIDATE CONSTRAINT {name}", self.qualified),
+            ..added.clone()
+        };
+        Some([added, validated])
+    }
 }
 
 #[cfg(test)]
@@ -325,16 +476,7 @@ mod tests {
     use super::*;
 
     fn column(kind: Kind) -> ColumnPlan {
-        ColumnPlan {
-            source: 0,
-            name: String::new(),
-            target: String::new(),
-            type_name: String::new(),
-            kind,
-            not_null: false,
-            cast: None,
-            sequence: None,
-        }
+        ColumnPlan { kind, ..ColumnPlan::default() }
     }
 
     #[test]

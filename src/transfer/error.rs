@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub(super) const VALUE_CHARS_MAX: usize = 200;
 
 /// Why a value cannot be carried over as it is. Stable: policies and summaries are written in these words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultCode {
     /// A zero byte, which no text of PostgreSQL can hold.
@@ -249,7 +249,7 @@ pub enum Error {
         copy_id: String,
     },
     /// A row cannot be converted, and the options say that this ends the copy.
-    #[error("{0}; the rows before it are in the target, correct the value or declare a cast or a policy, then resume")]
+    #[error("{0}; earlier batches are in the target, correct the value or declare a cast or a policy, then resume")]
     Fault(Box<Fault>),
     /// More rows were put aside than the options allow.
     #[error("{says}")]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// What a target column holds. Domains count as their base type; everything that is not named
 /// here is [`Kind::Other`] and read by PostgreSQL itself from text.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
     Bool,
@@ -32,6 +32,7 @@ pub(super) enum Kind {
     Jsonb,
     /// An enumeration with its labels.
     Enum(Vec<String>),
+    #[default]
     Other,
 }
 

@@ -26,7 +26,9 @@ mod json;
 mod kind;
 mod numeric;
 mod plan;
+mod policy;
 mod source;
+mod sqlite_sql;
 mod stream;
 mod target;
 mod temporal;
@@ -34,5 +36,6 @@ pub mod verify;
 
 pub use cast::Cast;
 pub use error::{Error, Fault, FaultCode, Mismatch};
+pub use policy::Policy;
 pub use source::LeftOut;
 pub use target::address;

@@ -7,10 +7,11 @@ use sha2::{Digest as _, Sha256};
 use super::cast::Cast;
 use super::copy::{Options, SchemaMode};
 use super::encode::Format;
-use super::error::{Error, Mismatch};
+use super::error::{Error, FaultCode, Mismatch};
 use super::kind::Kind;
+use super::policy::{Policies, Policy};
 use super::source::{self, LeftOut, RowKey, quoted};
-use super::{create, target};
+use super::{create, sqlite_sql, target};
 
 /// Everything that a copy or a verification does, table by table, parents before children.
 #[derive(Debug, Clone)]
@@ -27,11 +28,22 @@ pub(super) struct TablePlan {
     pub(super) source: source::Table,
     pub(super) target: target::Table,
     pub(super) columns: Vec<ColumnPlan>,
+    /// Columns that the created table computes itself, each with its expression.
+    pub(super) computed: Vec<(ColumnPlan, String)>,
     pub(super) format: Format,
 }
 
+/// What a plan is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Columns that the target computes are not sent.
+    Copy,
+    /// They are compared all the same.
+    Compare,
+}
+
 /// One column's way.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct ColumnPlan {
     /// Index into the source table's columns.
     pub(super) source: usize,
@@ -43,8 +55,18 @@ pub(super) struct ColumnPlan {
     pub(super) kind: Kind,
     pub(super) not_null: bool,
     pub(super) cast: Option<Cast>,
+    /// What to do about values that do not fit.
+    pub(super) policies: Policies,
     /// The sequence that must end up beyond the column's values.
     pub(super) sequence: Option<String>,
+}
+
+impl ColumnPlan {
+    /// The policies that change values. Those that only decide between stopping and putting aside may differ on resume.
+    fn changes(&self) -> Vec<(FaultCode, Policy)> {
+        let all = self.policies.iter().map(|(code, policy)| (*code, *policy));
+        all.filter(|(_, policy)| !matches!(policy, Policy::Fail | Policy::Quarantine)).collect()
+    }
 }
 
 impl TablePlan {
@@ -53,9 +75,32 @@ impl TablePlan {
         &self.source.name
     }
 
+    /// What to do about a row that the server refuses: the policy of the column that it names, else the strictest of all.
+    pub(super) fn policy_for(&self, column: &str, code: FaultCode) -> Policy {
+        let own = self.columns.iter().find(|found| found.name == column).and_then(|found| found.policies.get(&code));
+        let mut all = self.columns.iter().filter_map(|found| found.policies.get(&code));
+        let mut refused = || if all.any(|policy| *policy == Policy::Fail) { Policy::Fail } else { Policy::Quarantine };
+        match own {
+            Some(policy @ (Policy::Fail | Policy::Quarantine)) => *policy,
+            Some(_) => Policy::Quarantine,
+            None => refused(),
+        }
+    }
+
     /// The quoted names of the target's columns, in the order of the rows.
     pub(super) fn target_columns(&self) -> String {
         self.columns.iter().map(|column| quoted(&column.target)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Sends the values of computed columns instead, because PostgreSQL cannot compute them.
+    pub(super) fn store_computed(&mut self) -> Vec<LeftOut> {
+        let computed = std::mem::take(&mut self.computed);
+        let left_out =
+            computed.iter().map(|(column, expression)| not_computed(&self.source.name, &column.name, expression)).collect();
+        self.columns.extend(computed.into_iter().map(|(column, _)| column));
+        self.columns.sort_by_key(|column| column.source);
+        self.format = format_of(&self.columns);
+        left_out
     }
 
     /// The COPY statement.
@@ -85,8 +130,12 @@ impl Plan {
             ));
             for column in &table.columns {
                 hasher.update(format!(
-                    "{}\0{}\0{:?}\0{:?}\0{}\0",
-                    column.name, column.target, column.kind, column.cast, column.not_null
+                    "{}\0{}\0{:?}\0{:?}\0{:?}\0",
+                    column.name,
+                    column.target,
+                    column.kind,
+                    column.cast,
+                    (column.not_null, column.changes())
                 ));
             }
         }
@@ -98,9 +147,15 @@ impl Plan {
 ///
 /// # Errors
 /// [`Error::Schema`] with every mismatch at once; [`Error::Options`] for a table or cast that names nothing.
-pub(super) fn decide(schema: source::Schema, existing: &[target::Table], options: &Options) -> Result<Plan, Error> {
+pub(super) fn decide(
+    schema: source::Schema,
+    existing: &[target::Table],
+    options: &Options,
+    purpose: Purpose,
+) -> Result<Plan, Error> {
     let selected = select(&schema, options)?;
     check_casts(&selected, options)?;
+    check_policies(&selected, options)?;
     let ordered = parents_first(selected);
     let creates = match options.schema {
         SchemaMode::Fill => false,
@@ -111,8 +166,11 @@ pub(super) fn decide(schema: source::Schema, existing: &[target::Table], options
     let mut left_out = schema.left_out;
     let mut tables = Vec::new();
     for table in ordered {
-        let planned =
-            if creates { plan_created(table, existing, options) } else { plan_filled(table, existing, options, &mut left_out) };
+        let planned = if creates {
+            plan_created(table, existing, options, &mut left_out)
+        } else {
+            plan_filled(table, existing, options, purpose, &mut left_out)
+        };
         match planned {
             Ok(planned) => tables.push(planned),
             Err(mut found) => mismatches.append(&mut found),
@@ -161,6 +219,37 @@ fn check_casts(tables: &[source::Table], options: &Options) -> Result<(), Error>
     Ok(())
 }
 
+fn check_policies(tables: &[source::Table], options: &Options) -> Result<(), Error> {
+    for (name, policies) in &options.policies {
+        let option = || format!("policies `{name}`");
+        let known = name == "*"
+            || tables.iter().any(|table| table.columns.iter().any(|c| same(name, &format!("{}.{}", table.name, c.name))));
+        if !known {
+            let says = "names neither `*` nor a `table.column` of the tables that are copied".to_owned();
+            return Err(Error::Options { option: option(), says });
+        }
+        if let Some((code, policy)) = policies.iter().find(|(code, policy)| !policy.applies_to(**code)) {
+            return Err(Error::Options {
+                option: option(),
+                says: format!("`{}` can do nothing about `{code}`", policy.as_str()),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A column's own policies before those for all columns, and the general rule for whatever is not named.
+fn policies_of(table: &source::Table, column: &source::Column, options: &Options) -> Policies {
+    let wanted = format!("{}.{}", table.name, column.name);
+    let general = options.on_fault.as_policy();
+    let mut policies: Policies = FaultCode::ALL.into_iter().map(|code| (code, general)).collect();
+    for matches in [|name: &str, _: &str| name == "*", same] {
+        let found = options.policies.iter().filter(|(name, _)| matches(name, &wanted));
+        policies.extend(found.flat_map(|(_, policies)| policies.iter().map(|(code, policy)| (*code, *policy))));
+    }
+    policies
+}
+
 fn declared_cast(table: &source::Table, column: &source::Column, options: &Options) -> Option<Cast> {
     let wanted = format!("{}.{}", table.name, column.name);
     options.casts.iter().find(|(name, _)| same(name, &wanted)).map(|(_, cast)| *cast)
@@ -199,7 +288,12 @@ fn check_walkable(table: &source::Table) -> Result<(), Vec<Mismatch>> {
     }
 }
 
-fn plan_created(table: source::Table, existing: &[target::Table], options: &Options) -> Result<TablePlan, Vec<Mismatch>> {
+fn plan_created(
+    table: source::Table,
+    existing: &[target::Table],
+    options: &Options,
+    left_out: &mut Vec<LeftOut>,
+) -> Result<TablePlan, Vec<Mismatch>> {
     check_walkable(&table)?;
     let mut mismatches = Vec::new();
     let names = std::iter::once(&table.name).chain(table.columns.iter().map(|column| &column.name));
@@ -216,17 +310,53 @@ fn plan_created(table: source::Table, existing: &[target::Table], options: &Opti
     if !mismatches.is_empty() {
         return Err(mismatches);
     }
-    let columns = (0..table.columns.len())
-        .map(|index| create::plan_column(&table, index, declared_cast(&table, &table.columns[index], options)))
-        .collect();
+    let is_copied = |index: &usize| {
+        let what = format!("{}.{}", table.name, table.columns[*index].name);
+        !options.exclude.iter().any(|name| same(name, &what))
+    };
+    let plan_column = |index: usize| {
+        let column = &table.columns[index];
+        let planned = create::plan_column(&table, index, declared_cast(&table, column, options));
+        ColumnPlan { policies: policies_of(&table, column, options), ..planned }
+    };
+    let columns: Vec<ColumnPlan> = (0..table.columns.len()).filter(is_copied).map(plan_column).collect();
     let target = target::Table { schema: options.target_schema.clone(), name: table.name.clone(), oid: 0, columns: Vec::new() };
-    Ok(finish(table, target, columns))
+    let mut planned = finish(table, target, columns);
+    compute(&mut planned, left_out);
+    Ok(planned)
+}
+
+/// Leaves to PostgreSQL what it can compute: expressions over stored columns that mean the same there.
+fn compute(table: &mut TablePlan, left_out: &mut Vec<LeftOut>) {
+    let definitions = sqlite_sql::Definitions::read(&table.source.sql);
+    let is_computed = |column: &ColumnPlan| definitions.generated.iter().any(|(name, _)| same(name, &column.name));
+    let stored: Vec<ColumnPlan> = table.columns.iter().filter(|column| !is_computed(column)).cloned().collect();
+    for (name, tokens) in &definitions.generated {
+        let Some(at) = table.columns.iter().position(|column| same(name, &column.name)) else { continue };
+        match sqlite_sql::translate(tokens, &stored) {
+            Some(expression) => {
+                let column = table.columns.remove(at);
+                table.computed.push((column, expression));
+            }
+            None => left_out.push(not_computed(&table.source.name, name, "its expression")),
+        }
+    }
+    table.format = format_of(&table.columns);
+}
+
+fn not_computed(table: &str, column: &str, expression: &str) -> LeftOut {
+    LeftOut {
+        kind: "generated column".to_owned(),
+        name: format!("{column} of {table}"),
+        reason: format!("{expression} cannot be computed by PostgreSQL; its values are copied into a plain column"),
+    }
 }
 
 fn plan_filled(
     table: source::Table,
     existing: &[target::Table],
     options: &Options,
+    purpose: Purpose,
     left_out: &mut Vec<LeftOut>,
 ) -> Result<TablePlan, Vec<Mismatch>> {
     check_walkable(&table)?;
@@ -240,7 +370,7 @@ fn plan_filled(
     };
     let (mut columns, mut mismatches) = (Vec::new(), Vec::new());
     for (index, column) in table.columns.iter().enumerate() {
-        match fill_column(&table, index, &target, options) {
+        match fill_column(&table, index, &target, options, purpose) {
             Ok(Some(planned)) => columns.push(planned),
             Ok(None) => left_out.push(LeftOut {
                 kind: "column".to_owned(),
@@ -259,6 +389,7 @@ fn fill_column(
     index: usize,
     target: &target::Table,
     options: &Options,
+    purpose: Purpose,
 ) -> Result<Option<ColumnPlan>, Mismatch> {
     let column = &table.columns[index];
     let what = format!("{}.{}", table.name, column.name);
@@ -271,7 +402,7 @@ fn fill_column(
         let says = "the target's table has no such column; add it there, or leave it out with `exclude`".to_owned();
         return Err(Mismatch { what, says });
     };
-    if found.generated {
+    if found.generated && purpose == Purpose::Copy {
         return Ok(None);
     }
     let cast = declared_cast(table, column, options);
@@ -287,6 +418,7 @@ fn fill_column(
         kind: found.kind.clone(),
         not_null: found.not_null,
         cast,
+        policies: policies_of(table, column, options),
         sequence: found.sequence.clone(),
     }))
 }
@@ -335,6 +467,9 @@ fn unexpected_tables(tables: &[TablePlan], failed: &[Mismatch], existing: &[targ
 }
 
 fn finish(source: source::Table, target: target::Table, columns: Vec<ColumnPlan>) -> TablePlan {
-    let format = if columns.iter().all(|column| column.kind.is_binary_safe()) { Format::Binary } else { Format::Text };
-    TablePlan { source, target, columns, format }
+    TablePlan { format: format_of(&columns), source, target, columns, computed: Vec::new() }
+}
+
+fn format_of(columns: &[ColumnPlan]) -> Format {
+    if columns.iter().all(|column| column.kind.is_binary_safe()) { Format::Binary } else { Format::Text }
 }

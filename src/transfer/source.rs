@@ -186,17 +186,10 @@ pub(super) struct Index {
     pub(super) unique: bool,
     /// `c` by CREATE INDEX, `u` by a UNIQUE constraint, `pk` by the primary key.
     pub(super) origin: String,
-    pub(super) columns: Vec<IndexColumn>,
+    /// Its key columns; `None` for an expression.
+    pub(super) columns: Vec<Option<String>>,
     /// The CREATE statement, for `c`.
     pub(super) sql: Option<String>,
-}
-
-/// One key column of an index.
-#[derive(Debug, Clone)]
-pub(super) struct IndexColumn {
-    /// `None` for an expression.
-    pub(super) name: Option<String>,
-    pub(super) descending: bool,
 }
 
 /// One foreign key.
@@ -318,10 +311,9 @@ fn read_indexes(connection: &Connection, table: &str) -> rusqlite::Result<Vec<In
     Ok(indexes)
 }
 
-fn read_index_columns(connection: &Connection, index: &str) -> rusqlite::Result<Vec<IndexColumn>> {
-    let mut statement = connection.prepare("SELECT name, desc FROM pragma_index_xinfo(?1) WHERE key = 1 ORDER BY seqno")?;
-    let rows = statement.query_map([index], |row| Ok(IndexColumn { name: row.get(0)?, descending: row.get(1)? }))?;
-    rows.collect()
+fn read_index_columns(connection: &Connection, index: &str) -> rusqlite::Result<Vec<Option<String>>> {
+    let mut statement = connection.prepare("SELECT name FROM pragma_index_xinfo(?1) WHERE key = 1 ORDER BY seqno")?;
+    statement.query_map([index], |row| row.get(0))?.collect()
 }
 
 fn read_foreign_keys(connection: &Connection, table: &str) -> rusqlite::Result<Vec<ForeignKey>> {

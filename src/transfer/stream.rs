@@ -1,17 +1,18 @@
 //! Rows out of SQLite, converted and encoded, in the order of their keys. Blocking; runs on a blocking thread.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, ToSql};
 
-use super::cast;
 use super::checkpoint::{Key, KeyValue, Part};
 use super::digest::Running;
 use super::encode::{Format, write_compared};
-use super::error::{Error, Fault, FaultCode, printable};
+use super::error::{Error, Fault, printable};
 use super::plan::TablePlan;
+use super::policy::{self, Misfit, Policy};
 use super::source::{RowKey, failure, quoted};
 
 /// How rows are written down.
@@ -37,6 +38,8 @@ pub(super) struct Scan<'a> {
 pub(super) struct Visited {
     pub(super) key: Key,
     pub(super) fault: Option<Fault>,
+    /// Rules that changed a value, with the index of its column.
+    pub(super) changes: Vec<(usize, Policy)>,
     /// Where the row's bytes begin in the buffer.
     pub(super) start: usize,
 }
@@ -56,11 +59,13 @@ impl Scan<'_> {
         while let Some(row) = rows.next().map_err(|error| failed(&error))? {
             let key = self.read_key(row).map_err(|error| failed(&error))?;
             let start = buffer.len();
-            let fault = self.encode(row, &key, buffer).map_err(|error| failed(&error))?;
+            let mut changes = Vec::new();
+            let fault = self.encode(row, &key, buffer, &mut changes).map_err(|error| failed(&error))?;
             if fault.is_some() {
                 buffer.truncate(start);
+                changes.clear();
             }
-            if visit(Visited { key, fault, start }, buffer)?.is_break() {
+            if visit(Visited { key, fault, changes, start }, buffer)?.is_break() {
                 break;
             }
         }
@@ -105,23 +110,27 @@ impl Scan<'_> {
     }
 
     /// Appends the row, or returns the first fault in it.
-    fn encode(&self, row: &Row<'_>, key: &Key, buffer: &mut Vec<u8>) -> rusqlite::Result<Option<Fault>> {
+    fn encode(
+        &self,
+        row: &Row<'_>,
+        key: &Key,
+        buffer: &mut Vec<u8>,
+        changes: &mut Vec<(usize, Policy)>,
+    ) -> rusqlite::Result<Option<Fault>> {
         let offset = self.key_width();
         if let Encoding::Copy(format) = self.encoding {
             format.start_row(buffer, self.table.columns.len());
         }
         for (index, column) in self.table.columns.iter().enumerate() {
             let value = row.get_ref(offset + index)?;
-            let converted = match value {
-                ValueRef::Null if column.not_null => Err((FaultCode::NullInNotNull, "is NULL, and the column is NOT NULL")),
-                _ => cast::convert(value, &column.kind, column.cast, false),
-            };
-            match (converted, self.encoding) {
-                (Ok(converted), Encoding::Copy(format)) => format.write(buffer, index, &converted),
-                (Ok(converted), Encoding::Compared) => write_compared(buffer, &converted),
-                (Err((code, reason)), _) => {
-                    return Ok(Some(self.fault(key, index, value, code, reason)));
-                }
+            let carried = policy::carry(value, column, |converted| match self.encoding {
+                Encoding::Copy(format) => format.write(buffer, index, converted),
+                Encoding::Compared => write_compared(buffer, converted),
+            });
+            match carried {
+                Ok(None) => {}
+                Ok(Some(rule)) => changes.push((index, rule)),
+                Err(misfit) => return Ok(Some(self.fault(key, index, value, &misfit))),
             }
         }
         if let Encoding::Copy(format) = self.encoding {
@@ -130,15 +139,15 @@ impl Scan<'_> {
         Ok(None)
     }
 
-    fn fault(&self, key: &Key, index: usize, value: ValueRef<'_>, code: FaultCode, reason: &str) -> Fault {
+    fn fault(&self, key: &Key, index: usize, value: ValueRef<'_>, misfit: &Misfit) -> Fault {
         let column = &self.table.columns[index];
         Fault {
             table: self.table.name().to_owned(),
             key: key_text(self.table, key),
             column: column.name.clone(),
             value: printable(value),
-            code,
-            reason: format!("{reason} (target type {})", column.type_name),
+            code: misfit.code,
+            reason: format!("{} (target type {})", misfit.reason, column.type_name),
         }
     }
 }
@@ -198,6 +207,8 @@ pub(super) struct Batch {
     pub(super) rows: Vec<(usize, Key)>,
     /// Rows that could not be converted.
     pub(super) faults: Vec<Fault>,
+    /// How often a rule changed a value, by column.
+    pub(super) changes: BTreeMap<(usize, Policy), u64>,
     /// The last row that was read, faulty or not.
     pub(super) last_key: Option<Key>,
     /// The digest after it.
@@ -218,14 +229,13 @@ pub(super) struct BatchLimits {
 ///
 /// # Errors
 /// [`Error::SourceChanged`] when the covered rows are no longer what they were; [`Error::Fault`] for the first faulty row
-/// unless `collects_faults`.
+/// that no policy puts aside.
 pub(super) fn read_batches(
     connection: &Connection,
     path: &Path,
     table: &TablePlan,
     part: &Part,
     limits: BatchLimits,
-    collects_faults: bool,
     mut send: impl FnMut(Batch) -> ControlFlow<()>,
 ) -> Result<(), Error> {
     let scan = Scan { connection, path, table, low: part.low, high: part.high, encoding: Encoding::Copy(table.format) };
@@ -246,9 +256,14 @@ pub(super) fn read_batches(
         }
         batch.last_key = Some(row.key.clone());
         match row.fault {
-            Some(fault) if !collects_faults => return Err(Error::Fault(Box::new(fault))),
+            Some(fault) if table.policy_for(&fault.column, fault.code) == Policy::Fail => {
+                return Err(Error::Fault(Box::new(fault)));
+            }
             Some(fault) => batch.faults.push(fault),
             None => batch.rows.push((row.start, row.key)),
+        }
+        for change in row.changes {
+            *batch.changes.entry(change).or_default() += 1;
         }
         if batch.rows.len() + batch.faults.len() < limits.rows && buffer.len() < limits.bytes {
             return Ok(ControlFlow::Continue(()));
@@ -271,7 +286,15 @@ pub(super) fn read_batches(
 
 impl Batch {
     fn after(running: Running, last_key: Option<Key>) -> Self {
-        Self { payload: Vec::new(), rows: Vec::new(), faults: Vec::new(), last_key, running, last: false }
+        Self {
+            payload: Vec::new(),
+            rows: Vec::new(),
+            faults: Vec::new(),
+            changes: BTreeMap::new(),
+            last_key,
+            running,
+            last: false,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
+use super::create::Offenders;
 use super::error::{Error, Mismatch, describe};
 use super::kind::Kind;
 use super::source::quoted;
@@ -129,6 +130,8 @@ pub(super) struct Resting {
     pub(super) drop: String,
     /// Brings it back as it was.
     pub(super) restore: String,
+    /// The rows that keep it from coming back.
+    pub(super) offenders: Option<Offenders>,
 }
 
 /// Ordinary tables of `schema` with their columns, by name.
@@ -212,14 +215,18 @@ pub(super) async fn read_resting(connection: &mut PgConnection, oids: &[i64]) ->
     let doing = "reading the target's foreign keys and triggers";
     let failed = |error| Error::server(doing, &error);
     let mut resting = Vec::new();
-    let keys = sqlx::query_as::<_, (String, String, String)>(
-        "SELECT format('%I.%I', n.nspname, c.relname), k.conname::text, pg_get_constraintdef(k.oid)
+    let keys = sqlx::query_as::<_, (String, String, String, String, Vec<String>, Vec<String>)>(
+        "SELECT concat('\"', replace(n.nspname, '\"', '\"\"'), '\".\"', replace(c.relname, '\"', '\"\"'), '\"'), k.conname::text, pg_get_constraintdef(k.oid),
+                (SELECT format('%I.%I', pn.nspname, p.relname) FROM pg_class p JOIN pg_namespace pn ON pn.oid = p.relnamespace WHERE p.oid = k.confrelid),
+                ARRAY(SELECT quote_ident(a.attname) FROM unnest(k.conkey) WITH ORDINALITY u(n, o) JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n ORDER BY u.o),
+                ARRAY(SELECT quote_ident(a.attname) FROM unnest(k.confkey) WITH ORDINALITY u(n, o) JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.n ORDER BY u.o)
            FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
           WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid::int8 = ANY($1) ORDER BY 1, 2",
     );
-    for (table, name, definition) in keys.bind(oids).fetch_all(&mut *connection).await.map_err(failed)? {
+    for (table, name, definition, parent, from, to) in keys.bind(oids).fetch_all(&mut *connection).await.map_err(failed)? {
         resting.push(Resting {
-            drop: format!("ALTER TABLE {table} DROP CONSTRAINT {}", quoted(&name)),
+            drop: format!("ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {}", quoted(&name)),
+            offenders: Some(Offenders::orphans(&table, &from, &parent, &to)),
             restore: format!("ALTER TABLE {table} ADD CONSTRAINT {} {definition}", quoted(&name)),
             what: "foreign key",
             table,
@@ -227,7 +234,7 @@ pub(super) async fn read_resting(connection: &mut PgConnection, oids: &[i64]) ->
         });
     }
     let triggers = sqlx::query_as::<_, (String, String, String)>(
-        "SELECT format('%I.%I', n.nspname, c.relname), t.tgname::text, t.tgenabled::text
+        "SELECT concat('\"', replace(n.nspname, '\"', '\"\"'), '\".\"', replace(c.relname, '\"', '\"\"'), '\"'), t.tgname::text, t.tgenabled::text
            FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
           WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgrelid::int8 = ANY($1) ORDER BY 1, 2",
     );
@@ -241,6 +248,7 @@ pub(super) async fn read_resting(connection: &mut PgConnection, oids: &[i64]) ->
             drop: format!("ALTER TABLE {table} DISABLE TRIGGER {}", quoted(&name)),
             restore: format!("ALTER TABLE {table} {mode} TRIGGER {}", quoted(&name)),
             what: "trigger",
+            offenders: None,
             table,
             name,
         });

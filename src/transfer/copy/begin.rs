@@ -10,9 +10,9 @@ use super::options::{Options, SchemaMode};
 use crate::transfer::checkpoint::{self, Beginning, Begun, Part};
 use crate::transfer::create::{self, Deferred, WAVE_FOREIGN_KEYS, WAVE_TRIGGERS};
 use crate::transfer::error::Error;
-use crate::transfer::plan::{self, Plan, TablePlan};
-use crate::transfer::source::{RowKey, Snapshot, failure, quoted};
-use crate::transfer::target;
+use crate::transfer::plan::{self, Plan, Purpose, TablePlan};
+use crate::transfer::source::{RowKey, Schema, Snapshot, failure, quoted};
+use crate::transfer::target::{self, execute};
 
 /// Tables with fewer rows are read by one stream.
 const PART_ROWS_MIN: u64 = 50_000;
@@ -42,14 +42,10 @@ impl Prepared {
         })
         .await?;
         let existing = target::read_tables(control, &options.target_schema).await?;
-        // A copy that created its tables plans as if they were not there yet; the digest then stays the same.
         let plan = match begun {
-            Some(Begun { creates: true, tables, .. }) => {
-                let others: Vec<_> = existing.into_iter().filter(|table| !tables.contains(&table.qualified())).collect();
-                plan::decide(schema, &others, &Options { schema: SchemaMode::Create, ..options.clone() })?
-            }
-            Some(_) => plan::decide(schema, &existing, &Options { schema: SchemaMode::Fill, ..options.clone() })?,
-            None => plan::decide(schema, &existing, options)?,
+            Some(Begun { creates: true, tables, .. }) => plan_again(schema, existing, tables, options)?,
+            Some(_) => plan::decide(schema, &existing, &Options { schema: SchemaMode::Fill, ..options.clone() }, Purpose::Copy)?,
+            None => plan::decide(schema, &existing, options, Purpose::Copy)?,
         };
         Ok(Self { path: source.to_owned(), snapshot, plan })
     }
@@ -75,6 +71,7 @@ impl Prepared {
     /// Writes the first checkpoint, and either creates the tables or lays foreign keys and triggers to rest.
     pub(super) async fn begin(&mut self, control: &mut PgConnection, options: &Options) -> Result<Vec<Part>, Error> {
         self.refuse_rows(control, options).await?;
+        self.probe_computed(control, options).await?;
         let parts = self.fresh_parts(options).await?;
         let (before, deferred) = if self.plan.creates { self.creation(options) } else { self.resting(control).await? };
         let tables: Vec<String> = self.plan.tables.iter().map(|table| table.target.qualified()).collect();
@@ -118,6 +115,25 @@ impl Prepared {
         Err(Error::SourceChanged { when: "during the copy", says })
     }
 
+    /// Tries tables with computed columns in a transaction that is rolled back: only PostgreSQL knows whether it takes the expressions.
+    async fn probe_computed(&mut self, control: &mut PgConnection, options: &Options) -> Result<(), Error> {
+        for table in self.plan.tables.iter_mut().filter(|table| !table.computed.is_empty()) {
+            let doing = format!("trying the computed columns of table `{}`", table.name());
+            let schema = format!("BEGIN; CREATE SCHEMA IF NOT EXISTS {}", quoted(&options.target_schema));
+            execute(control, &doing, schema).await?;
+            let tried = execute(control, &doing, create::create_table(table, &mut Vec::new())).await;
+            execute(control, &doing, "ROLLBACK").await?;
+            match tried {
+                Ok(()) => {}
+                Err(Error::Server { sqlstate, .. }) if sqlstate.starts_with("42") => {
+                    self.plan.left_out.extend(table.store_computed())
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     fn creation(&mut self, options: &Options) -> (Vec<(String, String)>, Vec<Deferred>) {
         let mut left_out = Vec::new();
         let (statements, deferred) = create::statements(&self.plan, &mut left_out);
@@ -144,6 +160,8 @@ impl Prepared {
                 what: format!("{} {}", item.what, item.name),
                 table: item.table,
                 sql: item.restore,
+                reverse: item.offenders.is_some().then_some(item.drop),
+                offenders: item.offenders,
                 optional: false,
             })
             .collect();
@@ -165,6 +183,22 @@ impl Prepared {
         self.snapshot.give_back(connections);
         Ok(parts)
     }
+}
+
+/// A copy that created its tables plans as if they were not there yet, so that the digest stays the same. Which columns
+/// PostgreSQL computes was found out at the beginning, and shows in the tables.
+fn plan_again(schema: Schema, existing: Vec<target::Table>, created: &[String], options: &Options) -> Result<Plan, Error> {
+    let (own, others): (Vec<_>, Vec<_>) = existing.into_iter().partition(|table| created.contains(&table.qualified()));
+    let mut plan = plan::decide(schema, &others, &Options { schema: SchemaMode::Create, ..options.clone() }, Purpose::Copy)?;
+    for table in &mut plan.tables {
+        let found = own.iter().find(|found| found.name == table.target.name);
+        let is_computed =
+            |name: &str| found.is_some_and(|found| found.columns.iter().any(|column| column.generated && column.name == name));
+        if !table.computed.iter().all(|(column, _)| is_computed(&column.target)) {
+            plan.left_out.extend(table.store_computed());
+        }
+    }
+    Ok(plan)
 }
 
 /// Splits a table into ranges of its rowid of equal width. Ranges of uneven fill cost speed, never rows: together they

@@ -11,9 +11,10 @@ use sqlx::postgres::PgConnection;
 use super::options::Options;
 use super::progress::Tracker;
 use super::report::SequenceReport;
-use crate::transfer::checkpoint;
-use crate::transfer::create::{Deferred, WAVE_INDEXES, WAVE_VALIDATION};
-use crate::transfer::error::Error;
+use super::sweep;
+use crate::transfer::checkpoint::{self, Noted};
+use crate::transfer::create::{WAVE_INDEXES, WAVE_VALIDATION};
+use crate::transfer::error::{Error, FaultCode};
 use crate::transfer::plan::{ColumnPlan, Plan, TablePlan};
 use crate::transfer::source::{LeftOut, quoted};
 use crate::transfer::target::{self, execute};
@@ -36,8 +37,7 @@ pub(super) async fn finish(
     options: &Options,
     tracker: &Tracker<'_>,
 ) -> Result<Finished, Error> {
-    let waiting = checkpoint::waiting(control, &options.copy_id).await?;
-    let left_out = build(target, waiting, options, tracker).await?;
+    let left_out = make_deferred(target, control, plan, options, tracker).await?;
     let existing = target::read_tables(control, &options.target_schema).await?;
     let mut sequences = Vec::new();
     for table in &plan.tables {
@@ -49,95 +49,117 @@ pub(super) async fn finish(
             }
         }
         if options.analyze {
-            execute(
-                control,
-                &format!("gathering statistics of table `{}`", table.name()),
-                format!("ANALYZE {}", table.target.qualified()),
-            )
-            .await?;
+            let doing = format!("gathering statistics of table `{}`", table.name());
+            execute(control, &doing, format!("ANALYZE {}", table.target.qualified())).await?;
         }
     }
     Ok(Finished { sequences, left_out })
 }
 
-/// Runs the waiting statements, wave by wave, with as many connections as there were streams.
-async fn build(
+/// Makes everything that waits. Orphans that come up on the way are put aside, whereupon the foreign keys are made again.
+async fn make_deferred(
     target: &SecretString,
-    waiting: Vec<(i32, Deferred)>,
+    control: &mut PgConnection,
+    plan: &Plan,
     options: &Options,
     tracker: &Tracker<'_>,
 ) -> Result<Vec<LeftOut>, Error> {
-    let total = waiting.len() as u64;
-    if total == 0 {
-        return Ok(Vec::new());
-    }
-    let done = AtomicU64::new(0);
-    tracker.constraints(0, total);
     let mut connections = Vec::new();
-    for _ in 0..options.streams.min(waiting.len()) {
-        let mut connection = target::connect(target).await?;
-        execute(&mut connection, "preparing the session", INDEX_MEMORY).await?;
-        connections.push(connection);
-    }
-    let left_out = Mutex::new(Vec::new());
-    let mut waves: Vec<VecDeque<(i32, Deferred)>> = Vec::new();
-    for item in waiting {
-        match waves.last_mut().filter(|wave| wave.front().is_some_and(|(_, first)| first.wave == item.1.wave)) {
-            Some(wave) => wave.push_back(item),
-            None => waves.push(VecDeque::from([item])),
+    loop {
+        let waiting: Vec<Noted> =
+            checkpoint::deferred(control, &options.copy_id).await?.into_iter().filter(|noted| !noted.done).collect();
+        while connections.len() < options.streams.min(waiting.len()) {
+            let mut connection = target::connect(target).await?;
+            execute(&mut connection, "preparing the session", INDEX_MEMORY).await?;
+            connections.push(connection);
+        }
+        let maker =
+            Maker { plan, options, tracker, total: waiting.len() as u64, done: AtomicU64::new(0), left_out: Mutex::default() };
+        match maker.make(waiting, &mut connections).await? {
+            None => return Ok(maker.left_out.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            Some(reason) => sweep::sweep_orphans(control, &options.copy_id, plan, &reason).await?,
         }
     }
-    for wave in waves {
-        // Waves that take heavy locks run one statement at a time: side by side they could deadlock.
-        let side_by_side = wave.front().is_some_and(|(_, first)| matches!(first.wave, WAVE_INDEXES | WAVE_VALIDATION));
-        let width = if side_by_side { connections.len() } else { 1 };
-        let queue = Mutex::new(wave);
-        let workers = connections.iter_mut().take(width).map(|connection| async {
-            loop {
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                let Some((position, deferred)) = next else {
-                    return Ok::<(), Error>(());
-                };
-                if let Some(found) = perform(connection, &options.copy_id, position, &deferred).await? {
-                    left_out.lock().unwrap_or_else(PoisonError::into_inner).push(found);
-                }
-                tracker.constraints(done.fetch_add(1, Ordering::Relaxed) + 1, total);
-            }
-        });
-        futures_util::future::try_join_all(workers).await?;
-    }
-    Ok(left_out.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Runs one statement and writes down that it is done, both or neither.
-async fn perform(
-    connection: &mut PgConnection,
-    copy_id: &str,
-    position: i32,
-    deferred: &Deferred,
-) -> Result<Option<LeftOut>, Error> {
-    let doing = format!("making {} of {}", deferred.what, deferred.table);
-    execute(connection, &doing, "BEGIN").await?;
-    let made = execute(connection, &doing, deferred.sql.as_str()).await;
-    let mut left_out = None;
-    if let Err(error) = made {
-        let Error::Server { reason, sqlstate, .. } = &error else {
-            return Err(error);
-        };
-        // Class 42: the statement as such is not possible in PostgreSQL, whatever the rows.
-        if !deferred.optional || !sqlstate.starts_with("42") {
-            return Err(error);
+/// What all connections share that make indexes and constraints.
+struct Maker<'a> {
+    plan: &'a Plan,
+    options: &'a Options,
+    tracker: &'a Tracker<'a>,
+    total: u64,
+    done: AtomicU64,
+    left_out: Mutex<Vec<LeftOut>>,
+}
+
+impl Maker<'_> {
+    /// Runs the waiting statements wave by wave. Returns PostgreSQL's words about an orphan when one is in the way.
+    async fn make(&self, waiting: Vec<Noted>, connections: &mut [PgConnection]) -> Result<Option<String>, Error> {
+        if self.total > 0 {
+            self.tracker.constraints(0, self.total);
         }
-        left_out = Some(LeftOut {
-            kind: "constraint".to_owned(),
-            name: deferred.what.clone(),
-            reason: format!("PostgreSQL refuses it: {reason}"),
-        });
-        execute(connection, &doing, "ROLLBACK; BEGIN").await?;
+        let mut waves: Vec<VecDeque<Noted>> = Vec::new();
+        for noted in waiting {
+            match waves.last_mut().filter(|wave| wave.front().is_some_and(|first| first.deferred.wave == noted.deferred.wave)) {
+                Some(wave) => wave.push_back(noted),
+                None => waves.push(VecDeque::from([noted])),
+            }
+        }
+        for wave in waves {
+            // Waves that take heavy locks run one statement at a time: side by side they could deadlock.
+            let side_by_side = wave.front().is_some_and(|first| matches!(first.deferred.wave, WAVE_INDEXES | WAVE_VALIDATION));
+            let width = if side_by_side { connections.len() } else { 1 };
+            let queue = Mutex::new(wave);
+            let workers = connections.iter_mut().take(width).map(|connection| self.work(&queue, connection));
+            let orphans = futures_util::future::try_join_all(workers).await?;
+            if let Some(reason) = orphans.into_iter().flatten().next() {
+                return Ok(Some(reason));
+            }
+        }
+        Ok(None)
     }
-    checkpoint::mark_done(connection, copy_id, position).await?;
-    execute(connection, &doing, "COMMIT").await?;
-    Ok(left_out)
+
+    async fn work(&self, queue: &Mutex<VecDeque<Noted>>, connection: &mut PgConnection) -> Result<Option<String>, Error> {
+        loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let Some(noted) = next else { return Ok(None) };
+            if let Some(reason) = self.perform(connection, &noted).await? {
+                return Ok(Some(reason));
+            }
+            self.tracker.constraints(self.done.fetch_add(1, Ordering::Relaxed) + 1, self.total);
+        }
+    }
+
+    /// Runs one statement and writes down that it is done, both or neither. Rows that are in the way are put aside first.
+    async fn perform(&self, connection: &mut PgConnection, noted: &Noted) -> Result<Option<String>, Error> {
+        let (deferred, copy_id) = (&noted.deferred, &self.options.copy_id);
+        let doing = format!("making {} of {}", deferred.what, deferred.table);
+        execute(connection, &doing, "BEGIN").await?;
+        if let Err(error) = execute(connection, &doing, deferred.sql.as_str()).await {
+            let Error::Server { reason, sqlstate, .. } = &error else { return Err(error) };
+            execute(connection, &doing, "ROLLBACK; BEGIN").await?;
+            match (sqlstate.as_str(), deferred.offenders.as_ref().map(|offenders| offenders.code)) {
+                ("23503", Some(FaultCode::Orphan)) => {
+                    execute(connection, &doing, "ROLLBACK").await?;
+                    return Ok(Some(reason.clone()));
+                }
+                ("23505" | "23514", Some(_)) => {
+                    sweep::sweep(connection, copy_id, self.plan, deferred, reason).await?;
+                    execute(connection, &doing, deferred.sql.as_str()).await?;
+                }
+                // Class 42: the statement as such is not possible in PostgreSQL, whatever the rows.
+                (state, _) if deferred.optional && state.starts_with("42") => {
+                    let reason = format!("PostgreSQL refuses it: {reason}");
+                    let found = LeftOut { kind: "constraint".to_owned(), name: deferred.what.clone(), reason };
+                    self.left_out.lock().unwrap_or_else(PoisonError::into_inner).push(found);
+                }
+                _ => return Err(error),
+            }
+        }
+        checkpoint::mark(connection, copy_id, noted.position, true).await?;
+        execute(connection, &doing, "COMMIT").await?;
+        Ok(None)
+    }
 }
 
 /// Sets a sequence beyond every value of its column and beyond what SQLite's AUTOINCREMENT has handed out; never back.

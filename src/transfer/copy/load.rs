@@ -11,12 +11,14 @@ use secrecy::SecretString;
 use sqlx::postgres::{PgConnection, PgDatabaseError};
 use tokio::sync::mpsc;
 
-use super::options::{OnFault, Options};
+use super::limit;
+use super::options::Options;
 use super::progress::Tracker;
 use crate::transfer::checkpoint::{self, Part};
 use crate::transfer::encode::{BINARY_HEADER, BINARY_TRAILER, Format};
 use crate::transfer::error::{Error, Fault, FaultCode, describe};
 use crate::transfer::plan::{Plan, TablePlan};
+use crate::transfer::policy::Policy;
 use crate::transfer::stream::{Batch, BatchLimits, key_text, read_batches};
 use crate::transfer::target::{self, execute};
 
@@ -100,10 +102,9 @@ async fn load_part(
     // One batch waits while one is read and one is sent.
     let (sender, mut receiver) = mpsc::channel::<Batch>(1);
     let limits = BatchLimits { rows: shared.options.batch_rows, bytes: shared.options.batch_bytes };
-    let collects = shared.options.on_fault == OnFault::Quarantine;
     let (path, plan, from) = (Arc::clone(&shared.path), Arc::clone(&table), part.clone());
     let reader = tokio::task::spawn_blocking(move || {
-        let read = read_batches(&source, &path, &plan, &from, limits, collects, |batch| match sender.blocking_send(batch) {
+        let read = read_batches(&source, &path, &plan, &from, limits, |batch| match sender.blocking_send(batch) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         });
@@ -111,37 +112,38 @@ async fn load_part(
     });
     while let Some(mut batch) = receiver.recv().await {
         let bytes = batch.payload.len() as u64;
-        let (mut rows, before) = (batch.rows.len() as u64, part.clone());
+        let before = part.clone();
         part.last_key = batch.last_key.take();
         part.running = batch.running;
         part.done = batch.last;
-        match writer.as_mut() {
-            Some(writer) => rows = writer.write(&table, &batch, &mut part, collects).await?,
+        let faults = match writer.as_mut() {
+            Some(writer) => writer.write(&table, &mut batch, &mut part).await?,
             None => {
-                part.loaded += rows;
+                part.loaded += batch.rows.len() as u64;
                 part.quarantined += batch.faults.len() as u64;
+                std::mem::take(&mut batch.faults)
             }
-        }
+        };
+        let rows = part.loaded - before.loaded;
+        let changed = batch
+            .changes
+            .iter()
+            .map(|((column, rule), count)| (part.table.clone(), table.columns[*column].name.clone(), *rule, *count));
+        shared.tracker.note(&faults, changed);
         shared.tracker.advance(&part.table, rows, part.quarantined - before.quarantined, bytes);
-        check_limit(shared)?;
+        if !faults.is_empty() {
+            check_limit(shared)?;
+        }
     }
     let (source, read) = reader.await.map_err(|error| Error::Defect(error.to_string()))?;
     read?;
     Ok((source, part))
 }
 
+/// Ends the copy as soon as it is certain that too many rows are put aside.
 fn check_limit(shared: &Shared<'_>) -> Result<(), Error> {
-    let Some(limit) = shared.options.fault_limit.rows else {
-        return Ok(());
-    };
-    let quarantined = shared.tracker.quarantined();
-    if quarantined <= limit {
-        return Ok(());
-    }
-    let says = format!(
-        "{quarantined} rows were put aside, {limit} are allowed: see pointsman_transfer.quarantine in the target, correct them or raise the limit, and resume"
-    );
-    Err(Error::TooManyFaults { says })
+    let counts = shared.tracker.tables().into_iter().map(|table| (table.table, table.quarantined, table.total));
+    limit::check(&shared.options.fault_limit, counts, &shared.tracker.faults())
 }
 
 /// One stream's way into the target.
@@ -152,28 +154,29 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes a batch with its checkpoint in one transaction; returns the rows that were loaded.
-    async fn write(&mut self, table: &TablePlan, batch: &Batch, part: &mut Part, collects: bool) -> Result<u64, Error> {
+    /// Writes a batch with its checkpoint in one transaction; returns the rows that were put aside.
+    async fn write(&mut self, table: &TablePlan, batch: &mut Batch, part: &mut Part) -> Result<Vec<Fault>, Error> {
         let doing = format!("loading table `{}`", table.name());
         execute(&mut self.connection, &doing, "BEGIN").await?;
-        let mut faults = batch.faults.clone();
+        let mut faults = std::mem::take(&mut batch.faults);
         let mut loaded = batch.rows.len() as u64;
         if let Err(error) = self.copy(table, batch, 0, batch.rows.len()).await {
             let refused = Refused::from(&error, &doing, 0)?;
-            if !collects {
-                return Err(Error::Fault(Box::new(refused.into_fault(table, batch))));
-            }
             execute(&mut self.connection, &doing, "ROLLBACK; BEGIN").await?;
             let found = self.copy_around_faults(table, batch, refused, &doing).await?;
             loaded -= found.len() as u64;
             faults.extend(found);
         }
-        checkpoint::quarantine(&mut self.connection, self.copy_id, &faults).await?;
+        checkpoint::quarantine(&mut self.connection, self.copy_id, &faults, None).await?;
+        for ((column, rule), count) in &batch.changes {
+            let column = &table.columns[*column].name;
+            checkpoint::count_changes(&mut self.connection, self.copy_id, table.name(), column, rule.as_str(), *count).await?;
+        }
         part.loaded += loaded;
         part.quarantined += faults.len() as u64;
         checkpoint::advance(&mut self.connection, self.copy_id, self.epoch, part).await?;
         execute(&mut self.connection, &doing, "COMMIT").await?;
-        Ok(loaded)
+        Ok(faults)
     }
 
     /// Loads all rows of the batch but those that the server refuses. PostgreSQL names the refused row, so everything before it
@@ -204,7 +207,11 @@ impl Writer<'_> {
                         width = refused.row - from;
                         continue;
                     }
-                    faults.push(refused.into_fault(table, batch));
+                    let fault = refused.into_fault(table, batch);
+                    if table.policy_for(&fault.column, fault.code) == Policy::Fail {
+                        return Err(Error::Fault(Box::new(fault)));
+                    }
+                    faults.push(fault);
                     from += 1;
                     width = CAUTIOUS_ROWS;
                 }

@@ -5,10 +5,12 @@
 
 mod begin;
 mod finish;
+mod limit;
 mod load;
 mod options;
 mod progress;
 mod report;
+mod sweep;
 mod undo;
 
 use std::path::Path;
@@ -18,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use options::{FaultLimit, OnFault, Options, SchemaMode};
 pub use progress::{Phase, Progress, TableProgress};
-pub use report::{Report, SequenceReport, TableReport};
+pub use report::{ChangeReport, FaultReport, Report, SequenceReport, TableReport};
 pub use undo::undo;
 
 pub(super) use begin::blocking;
@@ -90,9 +92,11 @@ async fn copy(source: &Path, target: &SecretString, options: &Options, tracker: 
     let sink = load::Sink::Target { target, epoch };
     load::load_parts(source, &prepared.plan, prepared.snapshot.take_connections(), parts, options, &sink, tracker).await?;
     prepared.check_unchanged(options).await?;
-    let parts = checkpoint::parts(&mut control, &options.copy_id).await?;
     let finished = finish::finish(target, &mut control, &prepared.plan, options, tracker).await?;
+    let parts = checkpoint::parts(&mut control, &options.copy_id).await?;
     let mut report = report::Report::new(options, &prepared.plan, &parts, tracker);
+    report.add_stored(&mut control).await?;
+    report.check_limits(options)?;
     report.resumed = resumed;
     report.sequences = finished.sequences;
     report.left_out.extend(finished.left_out);
@@ -115,6 +119,7 @@ async fn rehearsal(source: &Path, target: &SecretString, options: &Options, trac
     let parts = load::load_parts(source, &prepared.plan, connections, parts, options, &load::Sink::Nowhere, tracker).await?;
     prepared.check_unchanged(options).await?;
     let mut report = report::Report::new(options, &prepared.plan, &parts, tracker);
+    report.add_rehearsed(tracker);
     report.rehearsal = true;
     Ok(report)
 }

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::transfer::cast::Cast;
-use crate::transfer::error::Error;
+use crate::transfer::error::{Error, FaultCode};
+use crate::transfer::policy::Policy;
 
 /// The options of a copy; everything but the id has a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +33,9 @@ pub struct Options {
     /// What happens to a row that cannot be carried over.
     #[serde(default)]
     pub on_fault: OnFault,
+    /// Exceptions from `on_fault`, by `table.column` (or `*` for every column) and kind of fault.
+    #[serde(default)]
+    pub policies: BTreeMap<String, BTreeMap<FaultCode, Policy>>,
     /// When too many rows are put aside.
     #[serde(default)]
     pub fault_limit: FaultLimit,
@@ -74,6 +78,15 @@ pub enum OnFault {
     Fail,
     /// The row is put aside, in `pointsman_transfer.quarantine` of the target, and every good row is loaded.
     Quarantine,
+}
+
+impl OnFault {
+    pub(in crate::transfer) fn as_policy(self) -> Policy {
+        match self {
+            Self::Fail => Policy::Fail,
+            Self::Quarantine => Policy::Quarantine,
+        }
+    }
 }
 
 /// How many rows may be put aside before the copy fails; both limits hold.
@@ -122,6 +135,7 @@ impl Options {
             schema: SchemaMode::Auto,
             target_schema: default_target_schema(),
             on_fault: OnFault::Fail,
+            policies: BTreeMap::new(),
             fault_limit: FaultLimit::default(),
             source_may_change: false,
             batch_rows: default_batch_rows(),

@@ -1,5 +1,6 @@
 //! How far a copy has come, for whoever watches.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,9 @@ use serde::Serialize;
 
 use super::OnProgress;
 use crate::transfer::checkpoint::Part;
+use crate::transfer::error::{Fault, FaultCode};
 use crate::transfer::plan::Plan;
+use crate::transfer::policy::Policy;
 
 /// What a copy is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -74,6 +77,10 @@ struct State {
     loading_since: Option<Instant>,
     loading: Duration,
     constraints: Option<(u64, u64)>,
+    /// Rows put aside by this attempt: how many and the first, by table, column and kind.
+    faults: BTreeMap<(String, String, FaultCode), (u64, Fault)>,
+    /// Values changed by this attempt, by table, column and rule.
+    changes: BTreeMap<(String, String, Policy), u64>,
 }
 
 impl<'a> Tracker<'a> {
@@ -120,14 +127,36 @@ impl<'a> Tracker<'a> {
         self.show(state);
     }
 
+    /// Counts rows that were put aside and values that were changed.
+    pub(super) fn note(&self, faults: &[Fault], changes: impl Iterator<Item = (String, String, Policy, u64)>) {
+        let mut state = self.lock();
+        for fault in faults {
+            let key = (fault.table.clone(), fault.column.clone(), fault.code);
+            state.faults.entry(key).or_insert_with(|| (0, fault.clone())).0 += 1;
+        }
+        for (table, column, rule, count) in changes {
+            *state.changes.entry((table, column, rule)).or_default() += count;
+        }
+    }
+
+    /// What this attempt put aside: how many rows of each kind, and the first of them.
+    pub(super) fn faults(&self) -> Vec<(u64, Fault)> {
+        self.lock().faults.values().cloned().collect()
+    }
+
+    /// What this attempt changed.
+    pub(super) fn changes(&self) -> Vec<(String, String, Policy, u64)> {
+        self.lock().changes.iter().map(|((table, column, rule), count)| (table.clone(), column.clone(), *rule, *count)).collect()
+    }
+
+    /// Every table as it stands.
+    pub(super) fn tables(&self) -> Vec<TableProgress> {
+        self.lock().tables.clone()
+    }
+
     /// Rows dealt with so far.
     pub(super) fn done(&self) -> u64 {
         self.lock().tables.iter().map(|table| table.done).sum()
-    }
-
-    /// Rows put aside and rows in all, over all tables.
-    pub(super) fn quarantined(&self) -> u64 {
-        self.lock().tables.iter().map(|table| table.quarantined).sum()
     }
 
     /// Bytes sent to the target by this attempt.

@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use sqlx::postgres::PgConnection;
+
+use super::limit;
 use super::options::Options;
 use super::progress::Tracker;
-use crate::transfer::checkpoint::Part;
-use crate::transfer::error::Error;
+use crate::transfer::checkpoint::{self, Part};
+use crate::transfer::error::{Error, Fault, FaultCode};
 use crate::transfer::plan::Plan;
 use crate::transfer::source::LeftOut;
 
@@ -30,6 +33,10 @@ pub struct Report {
     pub rows: u64,
     /// Rows put aside.
     pub quarantined: u64,
+    /// What was put aside, by table, column and kind.
+    pub faults: Vec<FaultReport>,
+    /// What policies changed, by table, column and rule.
+    pub changes: Vec<ChangeReport>,
     /// Sequences and identities that were set.
     pub sequences: Vec<SequenceReport>,
     /// What the copy did not carry over: views, triggers, defaults that cannot be said in PostgreSQL, ...
@@ -55,6 +62,28 @@ pub struct TableReport {
     pub rows: u64,
     /// Rows put aside.
     pub quarantined: u64,
+}
+
+/// Rows of one kind that were put aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultReport {
+    /// How many.
+    pub rows: u64,
+    /// The first of them.
+    pub example: Fault,
+}
+
+/// Values of one column that a policy changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeReport {
+    /// The table.
+    pub table: String,
+    /// The column.
+    pub column: String,
+    /// The rule that was applied.
+    pub rule: String,
+    /// How many values it changed.
+    pub values: u64,
 }
 
 /// One sequence of a copy.
@@ -97,12 +126,60 @@ impl Report {
             rows,
             quarantined: tables.iter().map(|table| table.quarantined).sum(),
             tables,
+            faults: Vec::new(),
+            changes: Vec::new(),
             sequences: Vec::new(),
             left_out: plan.left_out.clone(),
             bytes: tracker.bytes(),
             seconds,
             rows_per_second: rows as f64 / seconds.max(0.001),
         }
+    }
+
+    /// Adds what all attempts together put aside and changed, as the target has it.
+    pub(super) async fn add_stored(&mut self, control: &mut PgConnection) -> Result<(), Error> {
+        for (name, swept) in checkpoint::swept(control, &self.copy_id).await? {
+            let swept = u64::try_from(swept).unwrap_or_default();
+            for table in self.tables.iter_mut().filter(|table| table.table == name) {
+                table.rows -= swept;
+                table.quarantined += swept;
+            }
+            self.rows -= swept;
+            self.quarantined += swept;
+        }
+        for (table, column, code, rows, key, value, reason) in checkpoint::quarantine_summary(control, &self.copy_id).await? {
+            let code = FaultCode::ALL.into_iter().find(|known| known.as_str() == code).unwrap_or(FaultCode::Refused);
+            self.faults.push(FaultReport {
+                rows: u64::try_from(rows).unwrap_or_default(),
+                example: Fault { table, key, column, value, code, reason },
+            });
+        }
+        for (table, column, rule, values) in checkpoint::changes(control, &self.copy_id).await? {
+            self.changes.push(ChangeReport { table, column, rule, values: u64::try_from(values).unwrap_or_default() });
+        }
+        Ok(())
+    }
+
+    /// Adds what a rehearsal would put aside and change.
+    pub(super) fn add_rehearsed(&mut self, tracker: &Tracker<'_>) {
+        self.faults = tracker.faults().into_iter().map(|(rows, example)| FaultReport { rows, example }).collect();
+        let changes = tracker.changes().into_iter();
+        self.changes = changes
+            .map(|(table, column, rule, values)| ChangeReport { table, column, rule: rule.as_str().to_owned(), values })
+            .collect();
+    }
+
+    /// Fails when the finished copy put more aside than the options allow, and proves that every row is accounted for.
+    pub(super) fn check_limits(&self, options: &Options) -> Result<(), Error> {
+        if let Some(table) = self.tables.iter().find(|table| table.source_rows != table.rows + table.quarantined) {
+            return Err(Error::Defect(format!(
+                "table `{}` has {} rows in the source, but {} were loaded and {} put aside",
+                table.table, table.source_rows, table.rows, table.quarantined
+            )));
+        }
+        let counts = self.tables.iter().map(|table| (table.table.clone(), table.quarantined, table.source_rows));
+        let faults: Vec<_> = self.faults.iter().map(|fault| (fault.rows, fault.example.clone())).collect();
+        limit::check(&options.fault_limit, counts, &faults)
     }
 
     pub(super) fn to_json(&self) -> Result<String, Error> {

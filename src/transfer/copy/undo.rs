@@ -26,7 +26,7 @@ pub async fn undo(target: &SecretString, copy_id: &str) -> Result<bool, Error> {
         return Err(Error::Options { option: "copy_id".to_owned(), says });
     }
     checkpoint::take_over(&mut control, copy_id).await?;
-    let waiting = checkpoint::waiting(&mut control, copy_id).await?;
+    let deferred = checkpoint::deferred(&mut control, copy_id).await?;
     let doing = format!("undoing copy `{copy_id}`");
     execute(&mut control, &doing, "BEGIN").await?;
     let tables = begun.tables.join(", ");
@@ -34,8 +34,8 @@ pub async fn undo(target: &SecretString, copy_id: &str) -> Result<bool, Error> {
         execute(&mut control, &doing, format!("DROP TABLE IF EXISTS {tables}")).await?;
     } else {
         execute(&mut control, &doing, format!("TRUNCATE {tables}")).await?;
-        for (_, deferred) in waiting {
-            execute(&mut control, &doing, deferred.sql).await?;
+        for noted in deferred.into_iter().filter(|noted| !noted.done) {
+            execute(&mut control, &doing, noted.deferred.sql).await?;
         }
     }
     for table in ["quarantine", "copy"] {

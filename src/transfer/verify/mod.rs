@@ -11,7 +11,7 @@ mod constraints;
 mod report;
 mod side;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,12 +25,15 @@ pub use report::{Check, Difference, DifferenceKind, Report, SequenceCheck, Table
 
 use super::cast::Cast;
 use super::copy::{Options as CopyOptions, SchemaMode};
-use super::error::Error;
+use super::error::{Error, FaultCode};
 use super::kind::Kind;
-use super::plan::{self, Plan, TablePlan};
+use super::plan::{self, Plan, Purpose, TablePlan};
+use super::policy::Policy;
 use super::source::Snapshot;
 use super::{checkpoint, target};
-use side::{Compared, Selection};
+pub(super) use report::row_name;
+use side::{Aside, Compared, Selection};
+pub(super) use side::{RowsAt, read_rows_at};
 
 /// What to compare, and how deep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +51,9 @@ pub struct Options {
     /// The casts of the copy: they say what a source value means.
     #[serde(default)]
     pub casts: BTreeMap<String, Cast>,
+    /// The policies of the copy: they say which values were changed, and how.
+    #[serde(default)]
+    pub policies: BTreeMap<String, BTreeMap<FaultCode, Policy>>,
     /// The schema of the target that holds the tables.
     #[serde(default = "default_target_schema")]
     pub target_schema: String,
@@ -80,6 +86,7 @@ impl Options {
             tables: copy.tables.clone(),
             exclude: copy.exclude.clone(),
             casts: copy.casts.clone(),
+            policies: copy.policies.clone(),
             target_schema: copy.target_schema.clone(),
             samples: default_samples(),
             differences: default_differences(),
@@ -102,6 +109,7 @@ impl Options {
             tables: self.tables.clone(),
             exclude: self.exclude.clone(),
             casts: self.casts.clone(),
+            policies: self.policies.clone(),
             target_schema: self.target_schema.clone(),
             schema: SchemaMode::Fill,
             ..CopyOptions::new("verify")
@@ -145,7 +153,7 @@ async fn verify(
     })
     .await?;
     let existing = target::read_tables(&mut control, &options.target_schema).await?;
-    let plan = plan::decide(schema, &existing, &options.as_copy())?;
+    let plan = plan::decide(schema, &existing, &options.as_copy(), Purpose::Compare)?;
     let mut report = Report::default();
     for (number, table) in plan.tables.iter().enumerate() {
         let compared = compare_table(source, &snapshot, &mut control, table, options).await?;
@@ -169,7 +177,7 @@ async fn compare_table(
 ) -> Result<TableReport, Error> {
     let (comparable, not_compared) = comparable(table);
     let comparable = Arc::new(comparable);
-    let aside = Arc::new(quarantined(control, options, table).await?);
+    let aside = quarantined(control, options, table).await?;
     let stride = table.source.rows.checked_div(options.samples).map_or(0, |stride| stride.max(1));
     let first = Selection::Sample { stride };
     let (ours, theirs) = both(source, snapshot, control, &comparable, &aside, first).await?;
@@ -193,13 +201,13 @@ async fn both(
     snapshot: &Snapshot,
     control: &mut PgConnection,
     table: &Arc<TablePlan>,
-    aside: &Arc<HashSet<String>>,
+    aside: &Aside,
     selection: Selection,
 ) -> Result<(Compared, Compared), Error> {
     let connection = snapshot.take_connections().pop().ok_or_else(|| Error::Defect("the snapshot is in use".to_owned()))?;
-    let (path, plan, aside, chosen) = (source.to_owned(), Arc::clone(table), Arc::clone(aside), selection.clone());
+    let (path, plan, aside, chosen) = (source.to_owned(), Arc::clone(table), aside.clone(), selection.clone());
     let ours = super::copy::blocking(move || {
-        let ours = side::read_source(&connection, &path, &plan, &aside, chosen)?;
+        let ours = side::read_source(&connection, &path, &plan, aside, chosen)?;
         Ok((connection, ours))
     });
     let theirs = side::read_target(control, table, selection);
@@ -209,29 +217,34 @@ async fn both(
 }
 
 /// The plan without the columns whose spelling only PostgreSQL knows, and the names of those.
-fn comparable(table: &TablePlan) -> (TablePlan, Vec<String>) {
+pub(super) fn comparable(table: &TablePlan) -> (TablePlan, Vec<String>) {
     let mut comparable = table.clone();
     comparable.columns.retain(|column| column.kind != Kind::Other);
     let left = table.columns.iter().filter(|column| column.kind == Kind::Other).map(|column| column.name.clone()).collect();
     (comparable, left)
 }
 
-/// The keys of the rows that the copy put aside.
-async fn quarantined(control: &mut PgConnection, options: &Options, table: &TablePlan) -> Result<HashSet<String>, Error> {
-    let Some(copy_id) = &options.copy_id else {
-        return Ok(HashSet::new());
-    };
+/// The rows that the copy put aside.
+async fn quarantined(control: &mut PgConnection, options: &Options, table: &TablePlan) -> Result<Aside, Error> {
+    let mut aside = Aside::default();
+    let Some(copy_id) = &options.copy_id else { return Ok(aside) };
     if checkpoint::find(control, copy_id).await?.is_none() {
-        return Ok(HashSet::new());
+        return Ok(aside);
     }
-    let keys: Vec<String> =
-        sqlx::query_scalar("SELECT DISTINCT row_key FROM pointsman_transfer.quarantine WHERE copy_id = $1 AND table_name = $2")
+    let rows: Vec<(String, Option<String>)> =
+        sqlx::query_as("SELECT row_key, row_hash FROM pointsman_transfer.quarantine WHERE copy_id = $1 AND table_name = $2")
             .bind(copy_id)
             .bind(table.name())
             .fetch_all(control)
             .await
             .map_err(|error| Error::server("reading the quarantine", &error))?;
-    Ok(keys.into_iter().collect())
+    for (key, hash) in rows {
+        match hash.and_then(|hash| u128::from_str_radix(&hash, 16).ok()) {
+            Some(hash) => *aside.hashes.entry(hash).or_default() += 1,
+            None => drop(aside.keys.insert(key)),
+        }
+    }
+    Ok(aside)
 }
 
 /// Every column of the plan that draws from a sequence.

@@ -166,7 +166,7 @@ impl TableReport {
 }
 
 fn changed(table: &TablePlan, ours: &Kept, theirs: &Kept) -> Vec<Difference> {
-    let row = row_name(table, ours);
+    let row = kept_name(table, ours);
     let (Kept::Row(ours), Kept::Row(theirs)) = (ours, theirs) else {
         let (source, target) = ("(too large to show)".to_owned(), "(too large to show)".to_owned());
         return vec![Difference { row, kind: DifferenceKind::Changed, column: String::new(), source, target }];
@@ -185,14 +185,18 @@ fn changed(table: &TablePlan, ours: &Kept, theirs: &Kept) -> Vec<Difference> {
 }
 
 fn whole(table: &TablePlan, row: &Kept, kind: DifferenceKind) -> Difference {
-    Difference { row: row_name(table, row), kind, column: String::new(), source: String::new(), target: String::new() }
+    Difference { row: kept_name(table, row), kind, column: String::new(), source: String::new(), target: String::new() }
+}
+
+fn kept_name(table: &TablePlan, row: &Kept) -> String {
+    match row {
+        Kept::Row(row) => row_name(table, row),
+        Kept::Hash(_) => "(too large to show)".to_owned(),
+    }
 }
 
 /// The key with its values, or all values of a table without a key.
-fn row_name(table: &TablePlan, row: &Kept) -> String {
-    let Kept::Row(row) = row else {
-        return "(too large to show)".to_owned();
-    };
+pub(in crate::transfer) fn row_name(table: &TablePlan, row: &[u8]) -> String {
     let fields: Vec<_> = Fields(row).collect();
     let positions = table.key_positions().unwrap_or_else(|| (0..table.columns.len()).collect());
     let named = positions.iter().map(|position| {

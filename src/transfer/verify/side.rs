@@ -143,19 +143,46 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// Reads the source. Rows in `aside` are counted and otherwise passed over.
+/// The rows that a copy put aside: those that never were in the target by their key, the others by the hash of their
+/// content, with how often it occurs.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Aside {
+    pub(super) keys: HashSet<String>,
+    pub(super) hashes: HashMap<u128, u64>,
+}
+
+impl Aside {
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.hashes.is_empty()
+    }
+
+    /// Whether this row was put aside; a hash counts as often as it was given.
+    fn takes(&mut self, key: impl FnOnce() -> String, row: Option<&[u8]>) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        if let Some(count) = row.and_then(|row| self.hashes.get_mut(&row_hash(row))).filter(|count| **count > 0) {
+            *count -= 1;
+            return true;
+        }
+        self.keys.contains(&key())
+    }
+}
+
+/// Reads the source. Rows that were put aside are counted and otherwise passed over.
 pub(super) fn read_source(
     connection: &Connection,
     path: &Path,
     table: &TablePlan,
-    aside: &HashSet<String>,
+    mut aside: Aside,
     selection: Selection,
 ) -> Result<Compared, Error> {
     let mut reading = Reading::new(table, selection);
     let mut buffer = Vec::new();
     let scan = Scan { connection, path, table, low: None, high: None, encoding: Encoding::Compared };
     scan.run(&mut buffer, |row, buffer| {
-        if !aside.is_empty() && aside.contains(&key_text(table, &row.key)) {
+        let bytes = row.fault.is_none().then(|| &buffer[row.start..]);
+        if aside.takes(|| key_text(table, &row.key), bytes) {
             reading.compared.quarantined += 1;
         } else if let Some(fault) = row.fault {
             reading.compared.unconvertible += 1;
@@ -173,6 +200,38 @@ pub(super) fn read_source(
 
 /// Reads the target.
 pub(super) async fn read_target(control: &mut PgConnection, table: &TablePlan, selection: Selection) -> Result<Compared, Error> {
+    let mut reading = Reading::new(table, selection);
+    read_rows(control, table, "", |row| reading.add(row)).await?;
+    Ok(reading.compared)
+}
+
+/// Rows of the target, whole and hashed.
+pub(in crate::transfer) struct RowsAt {
+    pub(in crate::transfer) rows: Vec<(Vec<u8>, u128)>,
+    /// Their `ctid`s, in no particular order.
+    pub(in crate::transfer) places: Vec<String>,
+}
+
+/// Reads the rows at these places (`ctid`s).
+pub(in crate::transfer) async fn read_rows_at(
+    control: &mut PgConnection,
+    table: &TablePlan,
+    places: Vec<String>,
+) -> Result<RowsAt, Error> {
+    let mut rows = Vec::new();
+    if !places.is_empty() {
+        let list = places.iter().map(|place| format!("'{place}'")).collect::<Vec<_>>().join(", ");
+        read_rows(control, table, &format!(" WHERE ctid IN ({list})"), |row| rows.push((row.to_vec(), row_hash(row)))).await?;
+    }
+    Ok(RowsAt { rows, places })
+}
+
+async fn read_rows(
+    control: &mut PgConnection,
+    table: &TablePlan,
+    filter: &str,
+    mut each: impl FnMut(&[u8]),
+) -> Result<(), Error> {
     let doing = format!("reading table {}", table.target.qualified());
     let failed = |error| Error::server(&doing, &error);
     let columns = table.columns.iter().map(|column| {
@@ -180,15 +239,13 @@ pub(super) async fn read_target(control: &mut PgConnection, table: &TablePlan, s
         if column.kind.is_compared_as_text() { format!("{name}::text") } else { name }
     });
     let columns = columns.collect::<Vec<_>>().join(", ");
-    let statement = format!("COPY (SELECT {columns} FROM {}) TO STDOUT (FORMAT binary)", table.target.qualified());
+    let statement = format!("COPY (SELECT {columns} FROM {}{filter}) TO STDOUT (FORMAT binary)", table.target.qualified());
     let mut stream = control.copy_out_raw(&statement).await.map_err(failed)?;
-    let mut reading = Reading::new(table, selection);
     let mut rows = Rows { pending: Vec::new(), started: false };
     while let Some(chunk) = stream.try_next().await.map_err(failed)? {
-        rows.feed(&chunk, |row| reading.add(row))
-            .ok_or_else(|| Error::Defect(format!("{doing}: the binary stream is not as documented")))?;
+        rows.feed(&chunk, &mut each).ok_or_else(|| Error::Defect(format!("{doing}: the binary stream is not as documented")))?;
     }
-    Ok(reading.compared)
+    Ok(())
 }
 
 /// Cuts a binary COPY stream into rows, wherever the chunks end.

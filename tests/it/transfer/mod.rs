@@ -1,8 +1,10 @@
 //! The movers against a real SQLite file and a real PostgreSQL server.
 
 mod copying;
+mod hostile;
 mod resuming;
 mod verifying;
+mod zoo;
 
 use std::path::PathBuf;
 
