@@ -1,5 +1,7 @@
 //! Logs. Set up once, by the process that runs; the rooms only emit events.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -11,7 +13,8 @@ use crate::config::{Log, LogFormat};
 /// What is wrong with the filter.
 pub fn init(log: &Log) -> Result<(), String> {
     let filter = EnvFilter::try_new(&log.filter).map_err(|error| format!("log.filter: {error}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colour = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     // Another subscriber may be set already, by a test: then that one is kept.
     let _ = match log.format {
         LogFormat::Text => builder.with_target(false).finish().try_init(),

@@ -8,5 +8,5 @@ mod estate;
 mod harness;
 mod journal_contract;
 mod process;
-mod transfer;
 mod resume;
+mod transfer;

@@ -1,7 +1,7 @@
 //! What still has to be done in the world. Derived from the state alone, so that a restart finds the same list.
 
 use super::event::{GateRef, ProcessGroup};
-use super::message::{MessageKey, Place};
+use super::message::{MessageKey, Owed, Place};
 use super::state::{RollbackStage, Standing, State, StepStatus};
 use crate::domain::runbook::Step;
 use crate::domain::{Interruption, StepKind, StepName, Timestamp};
@@ -100,7 +100,7 @@ impl Effect {
     }
 }
 
-/// Everything that the state still owes to the world, messages in their order first.
+/// Everything that the state still owes to the world: messages first, cards before notes, each in their order.
 #[must_use]
 pub fn pending(state: &State) -> Vec<Effect> {
     let mut effects = messages(state);
@@ -127,8 +127,10 @@ fn messages(state: &State) -> Vec<Effect> {
         effects.push(Effect::OpenThread);
     }
     let visible = |place: Place| place == Place::Channel || state.thread.is_some();
-    let unposted = state.owed.iter().filter(|owed| owed.posted.is_none() && visible(owed.place));
-    effects.extend(unposted.map(|owed| Effect::PostMessage { key: owed.key.clone(), generation: owed.generation }));
+    let mut unposted: Vec<&Owed> = state.owed.iter().filter(|owed| owed.posted.is_none() && visible(owed.place)).collect();
+    // Discord takes about one message a second in a channel: what people must act on does not wait behind what they may read.
+    unposted.sort_by_key(|owed| !owed.kind.is_live());
+    effects.extend(unposted.into_iter().map(|owed| Effect::PostMessage { key: owed.key.clone(), generation: owed.generation }));
     effects
 }
 
