@@ -23,6 +23,7 @@ mod human;
 mod output;
 mod performer;
 mod planner;
+mod postgres;
 pub mod process;
 mod readings;
 pub mod redact;

@@ -21,6 +21,8 @@ impl Registry {
             .with(super::human::WaitFor)
             .with(super::shell_run::ShellRun)
             .with(super::http_check::HttpCheck)
+            .with(super::postgres::Dump)
+            .with(super::postgres::Restore)
             .with(super::sql::Query)
             .with(super::sql::Check)
             .with(super::sqlite::Backup)

@@ -18,6 +18,7 @@ use super::target::Address;
 use crate::domain::Duration;
 
 pub(super) use check::Check;
+pub(super) use postgres::{Session, cancellable};
 pub(super) use query::Query;
 pub(super) use sqlite::{OpenMode, explain as explain_sqlite, in_thread as in_sqlite_thread, open as open_sqlite};
 

@@ -81,13 +81,13 @@ async fn commit(address: &PostgresAddress, mut connection: PgConnection) -> Resu
 }
 
 /// A connection, and the server process behind it.
-struct Session {
-    connection: PgConnection,
-    pid: i32,
+pub(in crate::actions) struct Session {
+    pub(in crate::actions) connection: PgConnection,
+    pub(in crate::actions) pid: i32,
 }
 
 impl Session {
-    async fn open(context: &Context, address: &PostgresAddress) -> Result<Self, Trouble> {
+    pub(in crate::actions) async fn open(context: &Context, address: &PostgresAddress) -> Result<Self, Trouble> {
         let mut connection = context.or_cancelled(address.connect()).await??;
         let asked = sqlx::query_scalar::<_, i32>("SELECT pg_backend_pid()").fetch_one(&mut connection);
         let pid = context.or_cancelled(asked).await?.map_err(|error| address.explain("asking", &error))?;
@@ -108,7 +108,7 @@ async fn begin_with_timeout(
 
 /// Waits for `work` on the connection of the server process `pid`. A dropped connection alone would leave the
 /// statement running on the server until it wants to answer, so cancelling asks the server as well.
-async fn cancellable<T>(
+pub(in crate::actions) async fn cancellable<T>(
     context: &Context,
     address: &PostgresAddress,
     pid: i32,

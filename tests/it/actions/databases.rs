@@ -22,7 +22,7 @@ fn with_sqlite(sql: &str) -> (Bench, Value) {
     (bench, targets)
 }
 
-async fn execute(url: &str, sql: &'static str) {
+pub(super) async fn execute(url: &str, sql: &'static str) {
     let mut connection = sqlx::PgConnection::connect(url).await.expect("connects");
     sqlx::raw_sql(sql).execute(&mut connection).await.expect("executes");
 }

@@ -4,6 +4,7 @@ mod core;
 mod databases;
 mod http;
 mod plans;
+mod postgres;
 mod shell;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,16 +31,28 @@ pub(crate) struct Bench {
     data: tempfile::TempDir,
     definitions: tempfile::TempDir,
     secrets: Vec<(String, SecretSource)>,
+    spawner: Spawner,
 }
 
 impl Bench {
     pub(crate) fn new() -> Self {
         let directory = || tempfile::tempdir().expect("a directory");
-        Self { data: directory(), definitions: directory(), secrets: Vec::new() }
+        Self { data: directory(), definitions: directory(), secrets: Vec::new(), spawner: spawner() }
     }
 
     pub(crate) fn secret(mut self, name: &str, value: &str) -> Self {
         self.secrets.push((name.to_owned(), SecretSource::Value(SecretString::from(value))));
+        self
+    }
+
+    /// Puts a shell script in front of a program of the machine.
+    pub(crate) fn in_front_of(mut self, program: &str, script: &str) -> Self {
+        let directory = self.place("bin");
+        std::fs::create_dir_all(&directory).expect("made");
+        let path = directory.join(program);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
+        self.spawner = self.spawner.with_variable("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", directory.display()));
         self
     }
 
@@ -59,12 +72,12 @@ impl Bench {
     }
 
     fn planner(&self) -> Planner {
-        Planner::new(Arc::new(Registry::standard()), TargetReader::new(self.secrets(), spawner()))
+        Planner::new(Arc::new(Registry::standard()), TargetReader::new(self.secrets(), self.spawner.clone()))
     }
 
     pub(crate) fn actions(&self) -> Actions {
         let (registry, clock) = (Arc::new(Registry::standard()), Arc::new(ScaledClock::real()));
-        Actions::new(registry, self.directories(), self.secrets(), spawner(), clock)
+        Actions::new(registry, self.directories(), self.secrets(), self.spawner.clone(), clock)
     }
 
     pub(crate) fn directories(&self) -> RunDirectories {
