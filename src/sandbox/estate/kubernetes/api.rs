@@ -122,6 +122,10 @@ async fn dispatch(
         return Json(answer).into_response();
     }
     let asked = |name: &str| query.get(name).is_some_and(|value| value == "true" || value == "1");
+    if query.get("dryRun").is_some_and(|value| value == "All") && method != Method::GET {
+        return rehearse(&cluster, parse_target(uri.path()), &method, &headers, &body)
+            .map_or_else(IntoResponse::into_response, |(status, value)| (status, Json(value)).into_response());
+    }
     let answer = match (parse_target(uri.path()), method) {
         (Some(Target::Discovery(group)), Method::GET) => discovery(&group),
         (Some(Target::Collection(resource, namespace)), Method::GET) if asked("watch") => {
@@ -199,11 +203,7 @@ fn object(
     let (resource, namespace, name) = at;
     let found =
         || cluster.objects().get(resource, namespace, name).cloned().ok_or_else(|| Refusal::not_found(resource.plural, name));
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let patched = |former: &Value| {
-        let patch = parse(body)?;
-        patch::apply(content_type, former, &patch).map_err(|error| Refusal::new(422, "Invalid", error.to_string()))
-    };
+    let patched = |former: &Value| patched(headers, former, body);
     let replaced = |object: Value| Ok((StatusCode::OK, cluster.replace(resource, namespace, name, object)?));
     match (part, method.as_str()) {
         (None, "GET") => Ok((StatusCode::OK, found()?)),
@@ -220,6 +220,30 @@ fn object(
         }
         _ => Err(Refusal::new(405, "MethodNotAllowed", format!("the practice API does not know {method} here"))),
     }
+}
+
+/// A request with `dryRun=All`: everything but storing it.
+fn rehearse(cluster: &Cluster, target: Option<Target>, method: &Method, headers: &HeaderMap, body: &[u8]) -> Answer {
+    let mut objects = cluster.objects().clone();
+    match (target, method.as_str()) {
+        (Some(Target::Collection(resource, namespace)), "POST") => {
+            let namespace = namespace.unwrap_or_default();
+            objects.create(resource, &namespace, parse(body)?, &super::now()).map(|object| (StatusCode::CREATED, object))
+        }
+        (Some(Target::Object { resource, namespace, name, part: None }), "PATCH") => {
+            let found = objects.get(resource, &namespace, &name).cloned();
+            let former = found.ok_or_else(|| Refusal::not_found(resource.plural, &name))?;
+            let object = patched(headers, &former, body)?;
+            objects.replace(resource, &namespace, &name, object).map(|object| (StatusCode::OK, object))
+        }
+        _ => Err(Refusal::new(405, "MethodNotAllowed", format!("the practice API does not rehearse {method} here"))),
+    }
+}
+
+fn patched(headers: &HeaderMap, former: &Value, body: &[u8]) -> Result<Value, Refusal> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let patch = parse(body)?;
+    patch::apply(content_type, former, &patch).map_err(|error| Refusal::new(422, "Invalid", error.to_string()))
 }
 
 fn scale(object: &Value) -> Value {

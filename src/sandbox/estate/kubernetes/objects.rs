@@ -93,7 +93,7 @@ impl Refusal {
 }
 
 /// All objects of the cluster.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Objects {
     version: u64,
     items: BTreeMap<Key, Value>,
