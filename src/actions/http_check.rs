@@ -1,106 +1,159 @@
-//! `http.check`: asks an HTTP service until the answer is as expected, or until a deadline.
+//! `http.check`: asks over HTTP and compares the answer with what is expected, again and again until a deadline if
+//! wished.
 //!
-//! Dry run: it really asks. Interruption: it asks again. Only GET and HEAD, which change nothing; redirects are
-//! answers and not followed, so that no secret header travels on; proxies of the bot's environment are not used.
+//! Requests go straight to the address, whatever proxies the environment names, and TLS trusts what the machine trusts.
+//! Redirects are answers like others, unless `follow: true`; even then a request that carries secrets stays with the
+//! server that they were meant for.
+//!
+//! Dry run: a request that changes nothing is really made, once. If the answer is not the expected one, that is
+//! noted and the result counts as simulated, since the steps before were only rehearsed too; no answer at all is
+//! a failure. A request that changes something is not made. Interruption: repeated if it changes nothing, else a person
+//! is asked.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
+use regex::Regex;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, RequestBuilder, redirect};
 use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use url::Url;
 
 use super::action::{Action, Done, Trouble, describe, keys};
 use super::context::{Context, TargetKey};
 use super::result::cut_text;
-use super::target::Address;
-use crate::domain::{ActionSpec, Duration};
+use super::shell_run::Argument;
+use super::target::{Address, resolve};
+use crate::domain::runbook::Target;
+use crate::domain::{ActionSpec, Duration, Effect, Interruption};
 use crate::expression::{Expression, Scope};
 
-/// How much of a body is read, in bytes; a longer one is cut, and then no JSON.
-const BODY_BYTES_MAX: usize = 256 * 1024;
-/// How much of a body that is not JSON a result shows, in bytes.
-const RESULT_TEXT_BYTES_MAX: usize = 4 * 1024;
-/// How long to wait between two requests unless the step says otherwise.
-const EVERY_DEFAULT: Duration = Duration::from_secs(2);
-/// How long one request may take unless the step says otherwise.
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// The least time between two requests: `every: 0s` must not flood a service.
+const EVERY_MIN: std::time::Duration = std::time::Duration::from_millis(100);
+/// The largest body that is read, in bytes: a check looks at an answer, it downloads nothing.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// How much of a body that is no JSON a result shows, in bytes.
+const TEXT_BYTES_MAX: usize = 8 * 1024;
+/// How many redirects are followed: the default of reqwest.
+const REDIRECTS_MAX: usize = 10;
+/// The headers that a result shows, besides those that are expected.
+const SHOWN_HEADERS: [&str; 6] = ["content-type", "content-length", "location", "retry-after", "etag", "server"];
 
 /// The action `http.check`.
 pub(super) struct HttpCheck;
 
-/// What to ask, and what the answer must be.
+/// What to ask, and what to expect. One of `path` (with `target`) and `url` is given.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Parameters {
-    /// The service: a target of the kind `http`. Otherwise `url`.
+    /// The service: a target of the kind `http`, for `path`.
     #[serde(default)]
     target: Option<TargetKey>,
-    /// With `target`: the path below its address, beginning with `/`; it may hold a query.
+    /// What follows the target's address; begins with `/` and may hold a query.
     #[serde(default)]
     path: Option<String>,
     /// The whole address, instead of `target` and `path`.
     #[serde(default)]
     url: Option<String>,
-    /// `GET` unless set.
+    /// The method.
     #[serde(default)]
     method: Method,
-    /// Headers to send.
+    /// Headers of the request.
     #[serde(default)]
-    headers: BTreeMap<String, String>,
-    /// Headers whose whole value is a secret: from the header to the secret's name.
+    headers: BTreeMap<String, Argument>,
+    /// Headers that hold secrets: from the header to the secret's name.
     #[serde(default)]
     secret_headers: BTreeMap<String, String>,
-    /// What the answer must be.
+    /// The request's body, sent as JSON.
     #[serde(default)]
-    expect: Expectations,
-    /// How long to go on asking until the answer is as expected; one request when absent.
+    body: Option<Value>,
+    /// Says that a request by another method than `GET` and `HEAD` changes nothing, either.
+    #[serde(default)]
+    read_only: bool,
+    /// What the answer must be like; without it, any status from 200 to 299.
+    #[serde(default)]
+    expect: Expect,
+    /// Asks again until the answer is the expected one, for this long.
     #[serde(default)]
     until: Option<Duration>,
-    /// How long to wait between two requests; 2 s unless set.
-    #[serde(default = "every_default")]
+    /// How long to wait before asking again.
+    #[serde(default = "default_every")]
     every: Duration,
-    /// How long one request may take; 10 s unless set.
-    #[serde(default = "timeout_default")]
+    /// How long one request may take, in real time.
+    #[serde(default = "default_timeout")]
     timeout: Duration,
+    /// Follows redirects.
+    #[serde(default)]
+    follow: bool,
 }
 
-fn every_default() -> Duration {
-    EVERY_DEFAULT
+fn default_every() -> Duration {
+    Duration::from_secs(2)
 }
 
-fn timeout_default() -> Duration {
-    TIMEOUT_DEFAULT
+fn default_timeout() -> Duration {
+    Duration::from_secs(10)
 }
 
-/// How to ask.
+/// The methods.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub(super) enum Method {
-    /// The whole answer.
+    /// Reads.
     #[default]
     Get,
-    /// Without a body.
+    /// Reads the headers only.
     Head,
+    /// Does what the service says it does.
+    Post,
+    /// Replaces.
+    Put,
+    /// Changes.
+    Patch,
+    /// Removes.
+    Delete,
 }
 
-/// What the answer must be. All of it must hold.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+impl Method {
+    fn reads(self) -> bool {
+        match self {
+            Self::Get | Self::Head => true,
+            Self::Post | Self::Put | Self::Patch | Self::Delete => false,
+        }
+    }
+}
+
+impl From<Method> for reqwest::Method {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Get => Self::GET,
+            Method::Head => Self::HEAD,
+            Method::Post => Self::POST,
+            Method::Put => Self::PUT,
+            Method::Patch => Self::PATCH,
+            Method::Delete => Self::DELETE,
+        }
+    }
+}
+
+/// What the answer must be like: all of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Expectations {
-    /// The status, or a list of those that will do. Any of 200 to 299 when absent.
+pub(super) struct Expect {
+    /// The status, or a list of acceptable ones; any from 200 to 299 if it is not given.
     #[serde(default)]
     status: Option<Statuses>,
-    /// Expressions over `body` (the JSON, or the text), `status` and `headers` (by lower-case name), besides
-    /// `params`, `steps`, `targets` and `run`.
+    /// Conditions over `body` (JSON, or text), `status`, `headers` (by lower-case name) and `latency_ms`, and what
+    /// every condition sees: `params`, `steps`, `run`, `targets`.
     #[serde(default)]
     json: Vec<String>,
-    /// Headers that must be there with exactly this value.
+    /// Headers by name: the exact value, or `regex` with a regular expression that finds something in it.
     #[serde(default)]
-    headers: BTreeMap<String, String>,
+    header: BTreeMap<String, HeaderExpectation>,
 }
 
 /// One status or several.
@@ -110,7 +163,25 @@ pub(super) enum Statuses {
     /// This one.
     One(u16),
     /// Any of these.
-    Any(Vec<u16>),
+    AnyOf(Vec<u16>),
+}
+
+/// What a header must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum HeaderExpectation {
+    /// Exactly this.
+    Exact(String),
+    /// Something that this finds.
+    Matches(Matches),
+}
+
+/// A regular expression.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Matches {
+    /// The regular expression.
+    regex: String,
 }
 
 #[async_trait]
@@ -119,212 +190,384 @@ impl Action for HttpCheck {
 
     fn spec(&self) -> ActionSpec {
         ActionSpec {
+            // Of the definition's kind of action; a request that changes something is told by `has_effect`.
+            effect: Effect::Never,
+            interruption: Interruption::Ask,
             target_keys: vec![("target".to_owned(), vec!["http"])],
             literal_keys: keys(&["expect"]),
             secret_keys: keys(&["secret_headers"]),
             ..describe::<Parameters>(
                 "http.check",
-                "Asks an HTTP service until status, JSON and headers are as expected. A dry run really asks.",
+                "Asks over HTTP and compares status, headers and JSON with what is expected, until a deadline if wished.",
             )
         }
     }
 
+    fn has_effect(&self, with: &Map<String, Value>) -> bool {
+        let reads = matches!(with.get("method").map(Value::as_str), None | Some(Some("GET" | "HEAD")));
+        !reads && with.get("read_only") != Some(&Value::Bool(true))
+    }
+
     async fn perform(&self, context: &Context, parameters: &Parameters) -> Result<Done, Trouble> {
-        let probe = Probe::new(context, parameters)?;
-        let deadline = parameters.until.map(|until| context.clock.now() + until.delta());
-        let mut attempts: u32 = 0;
+        let check = Check::prepare(context, parameters)?;
+        let started = context.clock.now();
+        let mut attempts = 0;
         loop {
             attempts += 1;
-            let why = match context.or_cancelled(probe.ask(&context.scope)).await? {
-                Ok(answer) => return Ok(Done::real(answer.result(attempts))),
-                Err(why) => why,
+            let found = check.ask().await?;
+            let unmet = match &found {
+                Ok(answer) => check.unmet(answer),
+                Err(silence) => vec![silence.clone()],
             };
-            context.note(&format!("{} {}: {why}", probe.method, probe.url));
-            let goes_on = deadline.is_some_and(|deadline| context.clock.now() + parameters.every.delta() < deadline);
-            if !goes_on {
-                let tried = parameters.until.map_or(String::new(), |until| format!(" (tried {attempts} times in {until})"));
-                return Err(Trouble::passing(format!("{} {}: {why}{tried}", probe.method, probe.url)));
+            if let (Ok(answer), true) = (&found, unmet.is_empty()) {
+                return Ok(Done::real(check.result(answer, attempts)));
             }
-            context.sleep(parameters.every.std()).await?;
+            context.note(&format!("attempt {attempts}: {}", unmet.join("; ")));
+            let waited = context.clock.now() - started;
+            let Some(left) = time_left(parameters.until, waited) else {
+                return Err(check.failure(&unmet, attempts, waited));
+            };
+            let total = parameters.until.map(Duration::as_secs);
+            context.progress(u64::try_from(waited.num_seconds()).unwrap_or(0), total, "s", &unmet.join("; "));
+            // The last question is asked at the deadline.
+            context.sleep(parameters.every.std().max(EVERY_MIN).min(left)).await?;
         }
     }
 
     async fn rehearse(&self, context: &Context, parameters: &Parameters) -> Result<Done, Trouble> {
-        self.perform(context, parameters).await
+        let check = Check::prepare(context, parameters)?;
+        if check.changes {
+            context.note("dry run: this request would have been sent");
+            return Ok(Done::simulated(
+                json!({ "status": null, "body": null, "headers": {}, "latency_ms": null, "attempts": 0 }),
+            ));
+        }
+        let answer = check.ask().await?.map_err(|silence| Trouble::passing(format!("{}: {silence}", check.name())))?;
+        let unmet = check.unmet(&answer);
+        let result = check.result(&answer, 1);
+        if unmet.is_empty() {
+            return Ok(Done::real(result));
+        }
+        context.note(&format!("dry run: not as expected at present, which the steps before would change: {}", unmet.join("; ")));
+        Ok(Done::simulated(result))
     }
 }
 
-/// Everything that stays the same from request to request.
-struct Probe {
-    client: reqwest::Client,
-    method: reqwest::Method,
-    url: url::Url,
+/// How long it may still be asked again; `None` if no more.
+fn time_left(until: Option<Duration>, waited: TimeDelta) -> Option<std::time::Duration> {
+    let left = until?.delta() - waited;
+    left.to_std().ok().filter(|left| !left.is_zero())
+}
+
+/// A check that can be made: everything in it is resolved and parsed.
+struct Check<'a> {
+    context: &'a Context,
+    parameters: &'a Parameters,
+    client: Client,
+    url: Url,
     headers: HeaderMap,
-    statuses: Option<Vec<u16>>,
     conditions: Vec<Expression>,
-    expected_headers: BTreeMap<String, String>,
+    patterns: Vec<(HeaderName, Pattern)>,
+    /// Whether the request changes something.
+    changes: bool,
+}
+
+/// What a header is compared with.
+enum Pattern {
+    Exact(String),
+    Matches(Regex),
 }
 
 /// What came back.
 struct Answer {
     status: u16,
-    headers: BTreeMap<String, String>,
+    headers: HeaderMap,
     body: Value,
     latency_ms: u64,
 }
 
-impl Answer {
-    fn result(self, attempts: u32) -> Value {
-        let body = match self.body {
-            Value::String(text) => Value::String(cut_text(&text, RESULT_TEXT_BYTES_MAX)),
-            json => json,
-        };
-        json!({ "status": self.status, "body": body, "latency_ms": self.latency_ms, "attempts": attempts })
-    }
-}
-
-impl Probe {
-    fn new(context: &Context, parameters: &Parameters) -> Result<Self, Trouble> {
-        let client = reqwest::Client::builder()
-            .timeout(parameters.timeout.std())
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("pointsman/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Trouble::lasting(format!("making an HTTP client: {}", root_cause(&error))))?;
-        let method = match parameters.method {
-            Method::Get => reqwest::Method::GET,
-            Method::Head => reqwest::Method::HEAD,
-        };
-        let read = |text: &String| {
-            Expression::parse(text).map_err(|error| Trouble::lasting(format!("`expect.json`: `{text}` cannot be read: {error}")))
-        };
-        Ok(Self {
-            client,
-            method,
-            url: address(context, parameters)?,
+impl<'a> Check<'a> {
+    fn prepare(context: &'a Context, parameters: &'a Parameters) -> Result<Self, Trouble> {
+        let unusable = |what: String| Trouble::lasting(format!("{what}; nothing was sent"));
+        let changes = !parameters.method.reads() && !parameters.read_only;
+        if changes && parameters.until.is_some() {
+            let message = "`until` sends the request again and again, and this one changes something: leave it out, or say `read_only: true`";
+            return Err(unusable(message.to_owned()));
+        }
+        let condition = |text: &String| Expression::parse(text).map_err(|error| unusable(format!("`{text}`: {error}")));
+        let check = Self {
+            context,
+            parameters,
+            client: client(parameters).map_err(|error| unusable(format!("no HTTP client: {}", words(error))))?,
+            url: address(context, parameters).map_err(unusable)?,
             headers: headers(context, parameters)?,
-            statuses: parameters.expect.status.clone().map(|statuses| match statuses {
-                Statuses::One(status) => vec![status],
-                Statuses::Any(statuses) => statuses,
-            }),
-            conditions: parameters.expect.json.iter().map(read).collect::<Result<_, _>>()?,
-            expected_headers: parameters.expect.headers.clone(),
+            conditions: parameters.expect.json.iter().map(condition).collect::<Result<_, _>>()?,
+            patterns: patterns(&parameters.expect.header).map_err(unusable)?,
+            changes,
+        };
+        Ok(check)
+    }
+
+    fn name(&self) -> String {
+        format!("{} {}", reqwest::Method::from(self.parameters.method), self.url)
+    }
+
+    fn request(&self) -> RequestBuilder {
+        let request = self.client.request(self.parameters.method.into(), self.url.clone()).headers(self.headers.clone());
+        match &self.parameters.body {
+            Some(body) => request.json(body),
+            None => request,
+        }
+    }
+
+    /// Asks once. The inner error says why there was no answer.
+    async fn ask(&self) -> Result<Result<Answer, String>, Trouble> {
+        let started = std::time::Instant::now();
+        let asked = async {
+            let response = self.request().send().await?;
+            let (status, headers) = (response.status().as_u16(), response.headers().clone());
+            Ok((status, headers, read(response).await?))
+        };
+        let error: reqwest::Error = match self.context.or_cancelled(asked).await? {
+            Ok((status, headers, bytes)) => {
+                let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let body = parse_body(&headers, &bytes);
+                return Ok(Ok(Answer { status, headers, body, latency_ms }));
+            }
+            Err(error) => error,
+        };
+        // Without a connection nothing was sent; otherwise the service may have heard it.
+        let unknown = self.changes && !error.is_connect();
+        let silence = if error.is_timeout() {
+            format!("no answer within {}", self.parameters.timeout)
+        } else {
+            format!("no answer: {}", words(error))
+        };
+        match unknown {
+            true => Err(Trouble::Unknown { why: format!("{}: {silence}; it may have been carried out", self.name()) }),
+            false => Ok(Err(silence)),
+        }
+    }
+
+    /// Every expectation that does not hold, with what was found instead.
+    fn unmet(&self, answer: &Answer) -> Vec<String> {
+        let status = self.unmet_status(answer.status);
+        let headers = self.patterns.iter().filter_map(|(name, pattern)| unmet_header(name, pattern, &answer.headers));
+        let scope = self.scope(answer);
+        let conditions = self.conditions.iter().filter_map(|condition| unmet_condition(condition, &scope));
+        status.into_iter().chain(headers).chain(conditions).collect()
+    }
+
+    fn unmet_status(&self, found: u16) -> Option<String> {
+        let wanted = match &self.parameters.expect.status {
+            None if (200..300).contains(&found) => return None,
+            Some(Statuses::One(status)) if *status == found => return None,
+            Some(Statuses::AnyOf(statuses)) if statuses.contains(&found) => return None,
+            None => "200 to 299".to_owned(),
+            Some(Statuses::One(status)) => status.to_string(),
+            Some(Statuses::AnyOf(statuses)) => statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(" or "),
+        };
+        Some(format!("the status is {found}, expected {wanted}"))
+    }
+
+    fn scope(&self, answer: &Answer) -> Scope {
+        let headers: Map<String, Value> = answer.headers.keys().map(|name| shown(name, &answer.headers)).collect();
+        let scope = self.context.scope.clone().with("body", answer.body.clone()).with("status", answer.status);
+        scope.with("headers", headers).with("latency_ms", answer.latency_ms)
+    }
+
+    fn result(&self, answer: &Answer, attempts: u32) -> Value {
+        let body = match &answer.body {
+            Value::String(text) => Value::from(cut_text(text, TEXT_BYTES_MAX)),
+            body => body.clone(),
+        };
+        let expected = |name: &HeaderName| self.patterns.iter().any(|(expected, _)| expected == name);
+        let chosen = |name: &&HeaderName| SHOWN_HEADERS.contains(&name.as_str()) || expected(name);
+        let headers: Map<String, Value> = answer.headers.keys().filter(chosen).map(|name| shown(name, &answer.headers)).collect();
+        json!({
+            "status": answer.status, "body": body, "headers": headers, "latency_ms": answer.latency_ms, "attempts": attempts,
         })
     }
 
-    /// One request; `Err` says what is not as expected.
-    async fn ask(&self, scope: &Scope) -> Result<Answer, String> {
-        let began = Instant::now();
-        let request = self.client.request(self.method.clone(), self.url.clone()).headers(self.headers.clone());
-        let response = request.send().await.map_err(|error| root_cause(&error))?;
-        let status = response.status().as_u16();
-        let headers = response.headers().iter();
-        let headers = headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
-        let headers: BTreeMap<_, _> = headers.collect();
-        let body = body(response).await?;
-        let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let answer = Answer { status, headers, body, latency_ms };
-        self.judge(&answer, scope).map(|()| answer)
-    }
-
-    fn judge(&self, answer: &Answer, scope: &Scope) -> Result<(), String> {
-        let expected = match &self.statuses {
-            None => (200..300).contains(&answer.status),
-            Some(statuses) => statuses.contains(&answer.status),
+    fn failure(&self, unmet: &[String], attempts: u32, waited: TimeDelta) -> Trouble {
+        let tried = match attempts {
+            1 => String::new(),
+            _ => format!(" (the last of {attempts} attempts in {} s)", waited.num_seconds()),
         };
-        if !expected {
-            let wanted = self
-                .statuses
-                .as_ref()
-                .map_or("200 to 299".to_owned(), |statuses| statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(" or "));
-            return Err(format!("answered with status {}, expected {wanted}", answer.status));
-        }
-        for (name, wanted) in &self.expected_headers {
-            let found = answer.headers.get(&name.to_ascii_lowercase());
-            if found != Some(wanted) {
-                let found = found.map_or("is missing".to_owned(), |found| format!("is `{found}`"));
-                return Err(format!("the header `{name}` {found}, expected `{wanted}`"));
-            }
-        }
-        let scope =
-            scope.clone().with("body", answer.body.clone()).with("status", answer.status).with("headers", json!(answer.headers));
-        for condition in &self.conditions {
-            match condition.holds(&scope) {
-                Ok(true) => {}
-                Ok(false) => {
-                    let shown = condition.explain(&scope).map_or(String::new(), |shown| format!(" ({shown})"));
-                    return Err(format!("`{}` is not true{shown}", condition.source()));
-                }
-                Err(error) => return Err(format!("`{}` cannot be measured: {error}", condition.source())),
-            }
-        }
-        Ok(())
+        let message = format!("{}{tried}: {}", self.name(), unmet.join("; "));
+        // What was carried out once must not be sent again only because the answer was another one.
+        if self.changes { Trouble::lasting(message) } else { Trouble::passing(message) }
     }
 }
 
-/// The body: JSON if it is, else text.
-async fn body(mut response: reqwest::Response) -> Result<Value, String> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| root_cause(&error))? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() > BODY_BYTES_MAX {
-            bytes.truncate(BODY_BYTES_MAX);
-            break;
-        }
-    }
-    Ok(serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())))
+fn client(parameters: &Parameters) -> reqwest::Result<Client> {
+    Client::builder()
+        .timeout(parameters.timeout.std())
+        .redirect(redirects(parameters))
+        .no_proxy()
+        .tls_built_in_webpki_certs(false)
+        .tls_built_in_native_certs(true)
+        .user_agent(concat!("pointsman/", env!("CARGO_PKG_VERSION")))
+        .build()
 }
 
-fn address(context: &Context, parameters: &Parameters) -> Result<url::Url, Trouble> {
-    let text = match (&parameters.target, &parameters.url) {
-        (Some(target), None) => {
-            let Address::Http(base) = context.address(target)? else {
-                return Err(Trouble::lasting(format!("the target `{}` is not an HTTP service", target.0)));
-            };
-            let path = parameters.path.as_deref().unwrap_or_default();
-            // Without its slash, data in a path could go on with the host's name.
-            if !path.is_empty() && !path.starts_with('/') {
-                return Err(Trouble::lasting(format!("`path` must begin with `/`, and `{path}` does not")));
-            }
-            format!("{}{path}", base.as_str().trim_end_matches('/'))
+fn redirects(parameters: &Parameters) -> redirect::Policy {
+    if !parameters.follow {
+        return redirect::Policy::none();
+    }
+    let stays = !parameters.secret_headers.is_empty();
+    redirect::Policy::custom(move |attempt| {
+        let same = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
+        if attempt.previous().len() > REDIRECTS_MAX {
+            attempt.error("too many redirects")
+        } else if stays && !same {
+            attempt.stop()
+        } else {
+            attempt.follow()
         }
-        (None, Some(url)) if parameters.path.is_none() => url.clone(),
-        (Some(_), Some(_)) | (None, Some(_) | None) => {
-            return Err(Trouble::lasting("a step asks either a `target`, with a `path`, or a whole `url`"));
-        }
+    })
+}
+
+fn address(context: &Context, parameters: &Parameters) -> Result<Url, String> {
+    let (resolved, path) = match (&parameters.target, &parameters.path, &parameters.url) {
+        (None, None, Some(url)) => (resolve(&Target::Http { url: url.clone() }, |name| context.secret(name)), None),
+        (Some(target), path, None) => (context.address(target), Some(path.as_deref().unwrap_or("/"))),
+        _ => return Err("a check has either a `target`, with a `path`, or a `url`".to_owned()),
     };
-    super::target::http_address(&text)
+    let Address::Http(base) = resolved.map_err(|trouble| trouble.to_string())? else {
+        return Err("the target is not an HTTP service".to_owned());
+    };
+    let Some(path) = path else { return Ok(base) };
+    if !path.starts_with('/') {
+        return Err(format!("`path` begins with `/`, and `{path}` does not"));
+    }
+    Url::parse(&format!("{}{path}", base.as_str().trim_end_matches('/'))).map_err(|error| format!("`{path}`: {error}"))
 }
 
 fn headers(context: &Context, parameters: &Parameters) -> Result<HeaderMap, Trouble> {
-    let mut headers = HeaderMap::new();
     let name = |name: &String| {
-        HeaderName::try_from(name.as_str()).map_err(|_| Trouble::lasting(format!("`{name}` is not the name of a header")))
+        name.parse::<HeaderName>()
+            .map_err(|_| Trouble::lasting(format!("`{name}` is not the name of a header; nothing was sent")))
     };
-    for (header, value) in &parameters.headers {
-        let value = HeaderValue::try_from(value.as_str())
-            .map_err(|_| Trouble::lasting(format!("the value of the header `{header}` holds characters that no header may")))?;
-        headers.insert(name(header)?, value);
+    let no_value = |key: &String| Trouble::lasting(format!("the value of the header `{key}` cannot be sent; nothing was sent"));
+    let mut headers = HeaderMap::new();
+    for (key, value) in &parameters.headers {
+        headers.insert(name(key)?, HeaderValue::from_str(&value.to_string()).map_err(|_| no_value(key))?);
     }
-    for (header, secret) in &parameters.secret_headers {
-        let resolved = context.secret(secret).map_err(|error| Trouble::lasting(error.to_string()))?;
-        let mut value = HeaderValue::try_from(resolved.expose_secret())
-            .map_err(|_| Trouble::lasting(format!("the secret `{secret}` holds characters that no header may")))?;
+    for (key, secret) in &parameters.secret_headers {
+        let secret = context.secret(secret).map_err(|error| Trouble::lasting(format!("{error}; nothing was sent")))?;
+        let mut value = HeaderValue::from_str(secret.expose_secret()).map_err(|_| no_value(key))?;
         value.set_sensitive(true);
-        headers.insert(name(header)?, value);
+        headers.insert(name(key)?, value);
     }
     Ok(headers)
 }
 
-/// The innermost reason: the outer ones only repeat the address.
-fn root_cause(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "no answer in time".to_owned();
+fn patterns(expected: &BTreeMap<String, HeaderExpectation>) -> Result<Vec<(HeaderName, Pattern)>, String> {
+    let one = |(name, expectation): (&String, &HeaderExpectation)| {
+        let name: HeaderName = name.parse().map_err(|_| format!("`{name}` is not the name of a header"))?;
+        let pattern = match expectation {
+            HeaderExpectation::Exact(text) => Pattern::Exact(text.clone()),
+            HeaderExpectation::Matches(Matches { regex }) => {
+                Pattern::Matches(Regex::new(regex).map_err(|error| format!("the header `{name}`: {error}"))?)
+            }
+        };
+        Ok((name, pattern))
+    };
+    expected.iter().map(one).collect()
+}
+
+/// At most [`BODY_BYTES_MAX`]; the rest is not read.
+async fn read(mut response: reqwest::Response) -> reqwest::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        let room = BODY_BYTES_MAX.saturating_sub(bytes.len());
+        bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() >= room {
+            break;
+        }
     }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
+    Ok(bytes)
+}
+
+/// JSON if it says so or looks so, else text.
+fn parse_body(headers: &HeaderMap, bytes: &[u8]) -> Value {
+    let says = headers.get("content-type").and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains("json"));
+    let looks = matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'['));
+    let parsed = (says || looks).then(|| serde_json::from_slice(bytes).ok()).flatten();
+    parsed.unwrap_or_else(|| Value::from(String::from_utf8_lossy(bytes)))
+}
+
+fn shown(name: &HeaderName, headers: &HeaderMap) -> (String, Value) {
+    (name.as_str().to_owned(), Value::from(text_of(name, headers)))
+}
+
+/// All values of a header, as one line would give them.
+fn text_of(name: &HeaderName, headers: &HeaderMap) -> String {
+    headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect::<Vec<_>>().join(", ")
+}
+
+fn unmet_header(name: &HeaderName, pattern: &Pattern, headers: &HeaderMap) -> Option<String> {
+    if !headers.contains_key(name) {
+        return Some(format!("there is no header `{name}`"));
     }
-    cause.to_string()
+    let found = text_of(name, headers);
+    let (holds, wanted) = match pattern {
+        Pattern::Exact(text) => (found == *text, format!("`{text}`")),
+        Pattern::Matches(regex) => (regex.is_match(&found), format!("something like `{regex}`")),
+    };
+    (!holds).then(|| format!("the header `{name}` is `{}`, expected {wanted}", cut_text(&found, 200)))
+}
+
+fn unmet_condition(condition: &Expression, scope: &Scope) -> Option<String> {
+    let text = condition.source();
+    match condition.holds(scope) {
+        Ok(true) => None,
+        Ok(false) => {
+            let found = condition.explain(scope).map(|found| format!(" ({})", cut_text(&found, 500))).unwrap_or_default();
+            Some(format!("`{text}` does not hold{found}"))
+        }
+        Err(error) => Some(format!("`{text}` cannot be evaluated: {}", cut_text(&error.to_string(), 500))),
+    }
+}
+
+/// An error with its causes; the address is known already.
+fn words(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !words.contains(&said) {
+            words = format!("{words}: {said}");
+        }
+        cause = error.source();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_requests_that_change_something_have_an_effect() {
+        let effect = |with: Value| Action::has_effect(&HttpCheck, with.as_object().unwrap());
+        assert!(!effect(json!({ "path": "/" })) && !effect(json!({ "method": "HEAD" })));
+        assert!(!effect(json!({ "method": "POST", "read_only": true })));
+        assert!(effect(json!({ "method": "POST" })) && effect(json!({ "method": "{{ params.method }}" })));
+        assert!(effect(json!({ "method": "PUT", "read_only": "{{ params.yes }}" })));
+        let interruption = |with: Value| Action::interruption(&HttpCheck, with.as_object().unwrap());
+        assert_eq!(interruption(json!({ "method": "DELETE" })), Interruption::Ask);
+        assert_eq!(interruption(json!({})), Interruption::Repeat);
+    }
+
+    #[test]
+    fn a_body_is_json_if_it_says_or_looks_so() {
+        let json_type = HeaderMap::from_iter([(reqwest::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        assert_eq!(parse_body(&json_type, b"5"), json!(5));
+        assert_eq!(parse_body(&HeaderMap::new(), b"5"), json!("5"));
+        assert_eq!(parse_body(&HeaderMap::new(), b" {\"a\": 1}"), json!({ "a": 1 }));
+        assert_eq!(parse_body(&json_type, b"{broken"), json!("{broken"));
+    }
 }

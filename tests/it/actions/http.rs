@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use axum::routing::get;
-use pointsman::domain::run::{FailureKind, Mode};
+use axum::routing::{get, post};
+use pointsman::domain::run::{FailureKind, Mode, Outcome};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +15,10 @@ use super::{Bench, everything_below, expect_done, expect_failed, runbook, step};
 
 /// A server that becomes ready with the third question.
 async fn serve() -> String {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    // Another name of the same machine is another server to whoever follows redirects.
+    let elsewhere = format!("http://localhost:{}", address.port());
     let asked = Arc::new(AtomicU32::new(0));
     let slowly = async move || match asked.fetch_add(1, Ordering::Relaxed) {
         0 | 1 => (StatusCode::SERVICE_UNAVAILABLE, "warming up".to_owned()),
@@ -28,17 +32,22 @@ async fn serve() -> String {
         .route("/health", get(slowly))
         .route("/echo", get(echo))
         .route("/moved", get(async || (StatusCode::FOUND, [("location", "/echo")]).into_response()))
-        .route("/large", get(async || "x".repeat(1024 * 1024)))
+        .route("/elsewhere", get(async move || (StatusCode::FOUND, [("location", format!("{elsewhere}/echo"))]).into_response()))
+        .route("/large", get(async || "x".repeat(3 * 1024 * 1024)))
+        .route("/change", post(async |axum::Json(body): axum::Json<Value>| (StatusCode::CREATED, axum::Json(body))))
+        .route("/change-hangs", post(std::future::pending::<String>))
         .route("/hangs", get(std::future::pending::<String>));
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-    let address = listener.local_addr().expect("bound");
     tokio::spawn(async move { axum::serve(listener, router).await });
     format!("http://{address}")
 }
 
-async fn check(bench: &Bench, with: Value) -> pointsman::domain::run::Outcome {
+async fn check(bench: &Bench, with: Value) -> Outcome {
+    check_in(Mode::Live, bench, with).await
+}
+
+async fn check_in(mode: Mode, bench: &Bench, with: Value) -> Outcome {
     let url = serve().await;
-    bench.one(json!({ "web": { "http": { "url": url } } }), "http.check", with, Mode::DryRun).await
+    bench.one(json!({ "web": { "http": { "url": url } } }), "http.check", with, mode).await
 }
 
 #[tokio::test]
@@ -54,21 +63,21 @@ async fn it_asks_until_the_answer_is_as_expected() {
 #[tokio::test]
 async fn what_is_not_as_expected_is_said() {
     for (with, message) in [
-        (json!({ "path": "/health" }), "/health: answered with status 503, expected 200 to 299"),
+        (json!({ "path": "/health" }), "/health: the status is 503, expected 200 to 299"),
         (json!({ "path": "/health", "expect": { "status": [200, 204] } }), "expected 200 or 204"),
-        (json!({ "path": "/health", "expect": { "status": 503, "json": ["body.ok"] } }), "`body.ok` cannot be measured"),
-        (json!({ "path": "/echo", "expect": { "json": ["body.plain == 'x'"] } }), "(body.plain = null)"),
+        (json!({ "path": "/health", "expect": { "status": 503, "json": ["body.ok"] } }), "`body.ok` cannot be evaluated"),
         (
-            json!({ "path": "/echo", "headers": { "x-plain": "y" }, "expect": { "json": ["body.plain == 'x'"] } }),
-            "(body.plain = \"y\")",
+            json!({ "path": "/echo", "headers": { "x-plain": "y" }, "expect": { "json": ["body.plain == 'x'", "latency_ms < 0"] } }),
+            "`body.plain == 'x'` does not hold (body.plain = \"y\"); `latency_ms < 0` does not hold",
         ),
-        (
-            json!({ "path": "/echo", "expect": { "headers": { "X-Version": "8" } } }),
-            "the header `X-Version` is `7`, expected `8`",
-        ),
-        (json!({ "path": "/echo", "expect": { "headers": { "X-Other": "8" } } }), "the header `X-Other` is missing"),
-        (json!({ "path": "/hangs", "timeout": "1s" }), "no answer in time"),
-        (json!({ "path": "@evil.example/" }), "`path` must begin with `/`"),
+        (json!({ "path": "/echo", "expect": { "header": { "X-Version": "8" } } }), "the header `x-version` is `7`, expected `8`"),
+        (json!({ "path": "/echo", "expect": { "header": { "x-version": { "regex": "^8" } } } }), "something like `^8`"),
+        (json!({ "path": "/echo", "expect": { "header": { "X-Other": "8" } } }), "there is no header `x-other`"),
+        (json!({ "path": "/echo", "expect": { "header": { "X-Other": { "regex": "(" } } } }), "nothing was sent"),
+        (json!({ "path": "/echo", "expect": { "json": ["body."] } }), "nothing was sent"),
+        (json!({ "path": "/hangs", "timeout": "1s" }), "no answer within 1s"),
+        (json!({ "path": "@evil.example/" }), "`path` begins with `/`"),
+        (json!({ "path": "/change", "method": "POST", "until": "1s" }), "this one changes something"),
     ] {
         let mut with = with;
         with["target"] = json!("web");
@@ -77,7 +86,11 @@ async fn what_is_not_as_expected_is_said() {
     }
     let with = json!({ "url": "http://127.0.0.1:1/", "until": "1s", "every": "1s" });
     let failure = expect_failed(check(&Bench::new(), with).await);
-    assert!(failure.message.contains("Connection refused") && failure.message.contains("tried"), "{}", failure.message);
+    assert!(
+        failure.message.contains("Connection refused") && failure.message.contains("the last of 2 attempts"),
+        "{}",
+        failure.message
+    );
 }
 
 #[tokio::test]
@@ -86,7 +99,46 @@ async fn redirects_are_answers_and_bodies_are_bounded() {
     assert_eq!(expect_done(check(&Bench::new(), with).await).0["status"], 302);
     let with = json!({ "target": "web", "path": "/large" });
     let (result, _) = expect_done(check(&Bench::new(), with).await);
-    assert!(result["body"].as_str().expect("text").len() < 5_000);
+    assert!(result["body"].as_str().expect("text").len() < 10_000);
+}
+
+#[tokio::test]
+async fn a_redirect_is_followed_if_wished_and_secrets_stay_with_their_server() {
+    let with = |path: &str| json!({ "target": "web", "path": path, "follow": true, "secret_headers": { "x-plain": "TOKEN" }, "expect": { "status": [200, 302] } });
+    let bench = || Bench::new().secret("TOKEN", "hunter2-and-more");
+    let (same, _) = expect_done(check(&bench(), with("/moved")).await);
+    assert_eq!((&same["status"], &same["body"]["plain"]), (&json!(200), &json!("[redacted]")));
+    let (other, _) = expect_done(check(&bench(), with("/elsewhere")).await);
+    assert_eq!(other["status"], 302);
+    let plain = json!({ "target": "web", "path": "/elsewhere", "follow": true, "expect": { "header": { "x-version": { "regex": "^[0-9]$" } } } });
+    assert_eq!(expect_done(check(&Bench::new(), plain).await).0["headers"]["x-version"], "7");
+}
+
+#[tokio::test]
+async fn a_dry_run_asks_once_and_does_not_take_the_present_for_the_future() {
+    let expect = json!({ "json": ["body.plain == 'x'"] });
+    let with = json!({ "target": "web", "path": "/echo", "until": "1h", "expect": expect });
+    let (result, simulated) = expect_done(check_in(Mode::DryRun, &Bench::new(), with).await);
+    assert_eq!((&result["status"], &result["attempts"], simulated), (&json!(200), &json!(1), true));
+    let with = json!({ "target": "web", "path": "/echo", "headers": { "x-plain": "x" }, "expect": expect });
+    assert!(!expect_done(check_in(Mode::DryRun, &Bench::new(), with).await).1, "what is seen is seen");
+    let failure = expect_failed(check_in(Mode::DryRun, &Bench::new(), json!({ "url": "http://127.0.0.1:1/" })).await);
+    assert!(failure.message.contains("no answer"), "{}", failure.message);
+    let with = json!({ "target": "web", "path": "/change-hangs", "method": "POST", "body": {} });
+    let (result, simulated) = expect_done(check_in(Mode::DryRun, &Bench::new(), with).await);
+    assert_eq!((&result["status"], simulated), (&Value::Null, true));
+}
+
+#[tokio::test]
+async fn a_request_that_changes_something_is_sent_once_and_its_outcome_never_guessed() {
+    let with = json!({ "target": "web", "path": "/change", "method": "POST", "body": { "mode": "{{ run.mode }}" }, "expect": { "status": 201 } });
+    assert_eq!(expect_done(check(&Bench::new(), with.clone()).await).0["body"], json!({ "mode": "live" }));
+    let mut other = with;
+    other["expect"] = json!({ "status": 200 });
+    assert!(!expect_failed(check(&Bench::new(), other).await).retryable);
+    let silent = json!({ "target": "web", "path": "/change-hangs", "method": "POST", "body": {}, "timeout": "1s" });
+    let outcome = check(&Bench::new(), silent).await;
+    assert!(matches!(&outcome, Outcome::Unknown { why } if why.contains("may have been carried out")), "{outcome:?}");
 }
 
 #[tokio::test]
