@@ -18,6 +18,7 @@
 mod action;
 mod binding;
 mod context;
+mod database;
 mod http_check;
 mod human;
 mod output;

@@ -27,6 +27,8 @@ impl Registry {
             .with(super::sql::Check)
             .with(super::sqlite::Backup)
             .with(super::sqlite::Inspect)
+            .with(super::database::Copy)
+            .with(super::database::Verify)
     }
 
     /// These and one more; of two with one name the later stays.

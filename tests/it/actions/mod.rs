@@ -3,6 +3,7 @@
 mod core;
 mod databases;
 mod http;
+mod moving;
 mod plans;
 mod postgres;
 mod shell;
