@@ -21,6 +21,7 @@ mod context;
 mod database;
 mod http_check;
 mod human;
+mod kubernetes;
 mod output;
 mod performer;
 mod planner;

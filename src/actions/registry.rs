@@ -29,6 +29,8 @@ impl Registry {
             .with(super::sqlite::Inspect)
             .with(super::database::Copy)
             .with(super::database::Verify)
+            .with(super::kubernetes::Rollout)
+            .with(super::kubernetes::Secret)
     }
 
     /// These and one more; of two with one name the later stays.

@@ -3,6 +3,7 @@
 mod core;
 mod databases;
 mod http;
+mod kubernetes;
 mod moving;
 mod plans;
 mod postgres;
