@@ -1,1 +1,380 @@
-//! (tests follow)
+//! What people read, as it stands in the thread: a run is driven through the domain, every owed message is rendered at
+//! the moment when it would be posted, and the live ones once more at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use super::*;
+use crate::domain::run::{
+    Actor, Answer, Event, Failure, FailureKind, GateRef, Input, ListRef, Mode, Outcome, OutputFile, Place, ReactionVote,
+    Reading, StartRequest, Verdict, Vote, begin, decide, evolve, start,
+};
+use crate::domain::runbook::Runbook;
+use crate::domain::{
+    ChannelId, Interruption, MessageId, MessageRef, Person, Plan, RoleId, StepKind, StepName, StepTraits, TargetIdentity, UserId,
+};
+
+const RUNBOOK: &str = include_str!("../../tests/fixtures/discord/runbook.json");
+
+fn person(id: u64, name: &str, roles: &[&str]) -> Person {
+    let roles: BTreeSet<RoleName> = roles.iter().map(|role| role.parse().unwrap()).collect();
+    Person { id: UserId::new(id), name: name.to_owned(), roles, bot: false }
+}
+
+fn olivia() -> Person {
+    person(1, "Olivia_*", &["operator", "dba"])
+}
+
+fn dana() -> Person {
+    person(2, "Dana", &["dba"])
+}
+
+fn luis() -> Person {
+    person(3, "Luís @everyone", &["operations_lead"])
+}
+
+fn plan() -> Plan {
+    let runbook: Runbook = serde_json::from_str(RUNBOOK).unwrap();
+    let traits = |name: &str| {
+        let (kind, effect, interruption) = match name {
+            "copy" => (StepKind::Action, true, Interruption::Resume),
+            "switch" | "switch-back" | "restore" => (StepKind::Action, true, Interruption::Ask),
+            "tell" => (StepKind::Confirm, false, Interruption::Repeat),
+            "checks" => (StepKind::Checklist, false, Interruption::Repeat),
+            _ => (StepKind::Action, false, Interruption::Repeat),
+        };
+        let late = if name == "switch" { vec!["{{ steps['copy'].result.target }}".to_owned()] } else { vec![] };
+        StepTraits { kind, effect, interruption, late }
+    };
+    let steps = runbook.all_steps().map(|s| (s.step.clone(), traits(s.step.as_str()))).collect();
+    let roles = ["dba", "operations_lead", "operator"].iter().enumerate();
+    let roles = roles.map(|(i, role)| (role.parse().unwrap(), vec![RoleId::new(i as u64 + 10)])).collect();
+    let parameters = [("source_id".parse().unwrap(), json!("assets_1")), ("workers".parse().unwrap(), json!(2))];
+    let target = TargetIdentity::Sqlite { path: "/srv/app.sqlite".to_owned() };
+    Plan {
+        lock: runbook.lock.clone(),
+        runbook,
+        parameters: parameters.into_iter().collect(),
+        steps,
+        roles,
+        files: BTreeMap::new(),
+        targets: [("source".parse().unwrap(), target)].into_iter().collect(),
+    }
+}
+
+/// A run with its thread as people see it.
+struct Story {
+    state: State,
+    now: Timestamp,
+    progress: Vec<Progress>,
+    transcript: String,
+}
+
+impl Story {
+    fn begin(mode: Mode) -> Self {
+        let now = Timestamp::from_timestamp(1_800_000_000, 0).unwrap();
+        let request = StartRequest {
+            run: RunId::from_random(7),
+            mode,
+            requester: olivia(),
+            channel: ChannelId::new(5),
+            plan: plan(),
+            at: None,
+            held_by: None,
+            rehearsal: None,
+        };
+        let events = start(now, request).unwrap();
+        let state = begin(now, &events[0]).unwrap();
+        let mut story = Self { state, now, progress: Vec::new(), transcript: String::new() };
+        story.put(Input::Tick);
+        story.put(Input::ThreadOpened(ChannelId::new(6)));
+        story
+    }
+
+    fn put(&mut self, input: Input) {
+        let events: Vec<Event> = decide(&self.state, self.now, input).unwrap();
+        for event in &events {
+            self.state = evolve(self.state.clone(), self.now, event).unwrap();
+        }
+        self.post();
+    }
+
+    /// Shows what is owed and can be posted.
+    fn post(&mut self) {
+        let thread = self.state.thread.is_some();
+        let owed = self.state.owed.iter().filter(|owed| owed.posted.is_none() && (owed.place == Place::Channel || thread));
+        for owed in owed.cloned().collect::<Vec<_>>() {
+            self.show(&owed);
+            let at = MessageRef { channel: ChannelId::new(6), message: MessageId::new(100 + self.state.seq) };
+            self.put(Input::MessagePosted(owed.key, at));
+        }
+    }
+
+    fn show(&mut self, owed: &Owed) {
+        let head = "ab".repeat(32);
+        let view = View { state: &self.state, head: &head, progress: &self.progress, now: self.now };
+        let shown = message(view, owed);
+        let files = shown.embeds.iter().all(|embed| limits::len(&embed.description) <= limits::DESCRIPTION_MAX);
+        assert!(files && shown.embeds.last().is_some_and(|e| e.footer == marker(self.state.id(), &owed.key, owed.generation)));
+        let _ = writeln!(self.transcript, "{}\n────────", shown.text());
+    }
+
+    fn say(&mut self, what: &str) {
+        let _ = writeln!(self.transcript, "=== {what}");
+    }
+
+    fn live(&mut self) {
+        for owed in self.state.owed.clone().iter().filter(|owed| owed.kind.is_live()) {
+            self.show(owed);
+        }
+    }
+
+    fn later(&mut self, secs: i64) {
+        self.now += chrono::TimeDelta::seconds(secs);
+        self.put(Input::Tick);
+    }
+
+    fn name(text: &str) -> StepName {
+        text.parse().unwrap()
+    }
+
+    fn succeed(&mut self, step: &str, result: serde_json::Value, checks: Vec<Reading>) {
+        let step = Self::name(step);
+        let output = OutputFile { file: format!("out/{step}.log"), bytes: 90, tail: "done".to_owned() };
+        let simulated = self.state.is_dry_run();
+        let attempt = self.state.step(&step).attempts;
+        let outcome = Outcome::Succeeded { result, simulated, checks, output: Some(output) };
+        self.put(Input::StepFinished(step, attempt, outcome));
+    }
+
+    fn fail(&mut self, step: &str, retryable: bool) {
+        let step = Self::name(step);
+        let failure = Failure {
+            kind: FailureKind::Failed,
+            message: "`app` answered 502 to <@&10>; nothing was switched".to_owned(),
+            retryable,
+        };
+        let output = OutputFile { file: "out/x.log".to_owned(), bytes: 90, tail: "line 1\n```line 2".to_owned() };
+        let attempt = self.state.step(&step).attempts;
+        self.put(Input::StepFinished(step, attempt, Outcome::Failed { failure, checks: vec![], output: Some(output) }));
+    }
+
+    fn gate() -> GateRef {
+        GateRef::Phase("cutover".parse().unwrap())
+    }
+
+    fn readings(red: bool) -> Vec<Reading> {
+        let verdict = if red { Verdict::Red { why: "it is 4 s".to_owned() } } else { Verdict::Green };
+        let green = Reading { says: "every row arrived".to_owned(), measured: "failed = 0".to_owned(), verdict: Verdict::Green };
+        vec![green, Reading { says: "the lag is below 1 s".to_owned(), measured: "lag".to_owned(), verdict }]
+    }
+
+    fn measure(&mut self, red: bool) {
+        let card = self.state.gates[&Self::gate()].card;
+        self.put(Input::GateMeasured { gate: Self::gate(), card, readings: Self::readings(red) });
+    }
+
+    fn votes(people: &[(Person, Vote)]) -> Vec<ReactionVote> {
+        people.iter().map(|(person, vote)| ReactionVote { person: person.clone(), vote: *vote }).collect()
+    }
+
+    fn vote(&mut self, people: &[(Person, Vote)]) {
+        let card = self.state.gates[&Self::gate()].card;
+        self.put(Input::VotesRead { gate: Self::gate(), card, votes: Self::votes(people) });
+    }
+
+    fn sign(&mut self) {
+        let both = [(dana(), Vote::Sign), (luis(), Vote::Sign)];
+        self.vote(&both);
+        // Votes are gathered before; nothing starts before its time.
+        let due = self.state.due(self.state.current_phase().unwrap()).unwrap();
+        self.later((due - self.now).num_seconds());
+        let card = self.state.gates[&Self::gate()].card;
+        let (gate, votes, readings) = (Self::gate(), Self::votes(&both), Self::readings(false));
+        self.put(Input::GateRechecked { gate, card, votes, readings, targets_changed: vec![] });
+    }
+
+    fn prepare(&mut self) {
+        self.later(60);
+        self.succeed("look", json!({}), vec![]);
+        self.later(500);
+        self.succeed("copy", json!({ "rows": 200_000, "sha256": "ab12", "tables": ["x"] }), vec![Self::readings(false).remove(0)]);
+        self.put(Input::Confirm { step: Self::name("tell"), yes: true, by: olivia() });
+        self.later(300);
+    }
+}
+
+#[test]
+fn a_cutover_from_the_plan_card_to_the_summary() {
+    let mut story = Story::begin(Mode::Live);
+    story.prepare();
+    story.measure(true);
+    story.vote(&[(olivia(), Vote::Sign), (dana(), Vote::Sign), (person(9, "Bob", &[]), Vote::Sign)]);
+    story.measure(false);
+    story.vote(&[]);
+    story.say("the glance at the open gate");
+    story.live();
+    story.sign();
+    story.later(60);
+    story.succeed("switch", json!({}), vec![]);
+    story.succeed("smoke", json!({ "status": 200 }), vec![]);
+    let list = || ListRef::Step(Story::name("checks"));
+    story.put(Input::TickItem { list: list(), item: 0, ticked: true, by: olivia() });
+    story.say("one item is ticked");
+    story.live();
+    story.put(Input::TickItem { list: list(), item: 1, ticked: true, by: dana() });
+    for (item, by) in [(0, luis()), (1, dana())] {
+        story.put(Input::TickItem { list: ListRef::Afterwards, item, ticked: true, by });
+    }
+    story.put(Input::Close { by: luis(), reason: "all *done*".to_owned() });
+    story.say("the live messages at the end");
+    story.live();
+    insta::assert_snapshot!(story.transcript);
+}
+
+#[test]
+fn a_cutover_that_fails_and_goes_back() {
+    let mut story = Story::begin(Mode::Live);
+    story.later(60);
+    story.succeed("look", json!({}), vec![]);
+    story.fail("copy", true);
+    story.say("while it waits for the second attempt");
+    story.live();
+    story.later(10);
+    let attempt = story.state.step(&Story::name("copy")).attempts;
+    story.put(Input::StepFinished(Story::name("copy"), attempt, Outcome::Unknown { why: "the connection broke".to_owned() }));
+    story.succeed("copy", json!({ "rows": 1 }), vec![]);
+    story.put(Input::Confirm { step: Story::name("tell"), yes: true, by: olivia() });
+    story.later(600);
+    story.measure(false);
+    story.sign();
+    let attempt = story.state.step(&Story::name("switch")).attempts;
+    story.put(Input::StepFinished(Story::name("switch"), attempt, Outcome::Unknown { why: "the host was lost".to_owned() }));
+    story.say("the question");
+    story.live();
+    let (answer, reason) = (Answer::DidNotHappen, "looked at the `host`".to_owned());
+    story.put(Input::Answer { question: 1, answer, reason, by: dana() });
+    story.fail("switch", false);
+    story.succeed("switch-back", json!({}), vec![]);
+    story.later(7_200);
+    story.say("the live messages at the end");
+    story.live();
+    insta::assert_snapshot!(story.transcript);
+}
+
+#[test]
+fn a_veto_a_new_card_a_broken_glass_and_an_abort() {
+    let mut story = Story::begin(Mode::Live);
+    story.prepare();
+    story.measure(false);
+    story.vote(&[(dana(), Vote::Veto)]);
+    story.put(Input::Resume { by: olivia() });
+    story.measure(false);
+    story.put(Input::Pause { by: olivia(), reason: "phone rings".to_owned() });
+    story.put(Input::Resume { by: olivia() });
+    story.vote(&[(dana(), Vote::Sign)]);
+    story.vote(&[]);
+    story.later(900);
+    story.put(Input::Rebooted);
+    story.put(Input::BreakGlass { by: luis(), reason: "nobody wakes up".to_owned(), other_holders: true });
+    story.say("with broken glass");
+    story.live();
+    story.put(Input::Abort { by: olivia(), reason: "enough".to_owned() });
+    let by = Actor::Person(dana());
+    story.put(Input::Rollback { rollback: Some("data".parse().unwrap()), by, reason: "undo".to_owned() });
+    story.say("the rollback's own gate");
+    story.live();
+    insta::assert_snapshot!(story.transcript);
+}
+
+#[test]
+fn a_rehearsal_says_so_everywhere() {
+    let mut story = Story::begin(Mode::DryRun);
+    story.succeed("look", json!({}), vec![]);
+    story.succeed("copy", json!({ "rows": 5 }), vec![]);
+    story.measure(true);
+    story.succeed("switch", json!({}), vec![]);
+    story.succeed("smoke", json!({}), vec![]);
+    story.say("the live messages at the end");
+    story.live();
+    insta::assert_snapshot!(story.transcript);
+}
+
+#[test]
+fn progress_shows_share_rate_and_eta_from_where_counting_began() {
+    let mut story = Story::begin(Mode::Live);
+    story.succeed("look", json!({}), vec![]);
+    let since = story.now;
+    story.now += chrono::TimeDelta::seconds(10);
+    story.progress = vec![Progress {
+        step: Story::name("copy"),
+        attempt: 1,
+        done: 84_000,
+        total: Some(200_000),
+        unit: "rows".to_owned(),
+        what: "playbook_entries".to_owned(),
+        done_at_start: 34_000,
+        since,
+        at: story.now,
+    }];
+    let head = String::new();
+    let view = View { state: &story.state, head: &head, progress: &story.progress, now: story.now };
+    let owed = story.state.owed.iter().find(|owed| owed.kind == MessageKind::Progress).unwrap();
+    insta::assert_snapshot!(message(view, owed).text());
+}
+
+#[test]
+fn lists_and_pages_on_request() {
+    let mut story = Story::begin(Mode::Live);
+    story.prepare();
+    story.measure(false);
+    story.vote(&[(dana(), Vote::Sign)]);
+    let head = String::new();
+    let view = View { state: &story.state, head: &head, progress: &[], now: story.now };
+    let line = status::Line { state: &story.state, now: story.now };
+    let verbs = vec![
+        Allowed { verb: "/migrate start".to_owned(), allow: vec!["operator".parse().unwrap()] },
+        Allowed { verb: "/break-glass".to_owned(), allow: vec!["security".parse().unwrap()] },
+        Allowed { verb: "/whoami".to_owned(), allow: vec![] },
+    ];
+    let known = ["operator".parse().unwrap(), "security".parse().unwrap()];
+    let who = olivia();
+    let rejected = crate::domain::run::Rejection::PastNoReturn {
+        rollback: "data".parse().unwrap(),
+        because: "users write to it, ask <@1>".to_owned(),
+    };
+    let messages = [
+        status::list(&[line]),
+        status::list(&[]),
+        status::one(view),
+        sign_off_status(view),
+        runbooks::list([story.state.runbook()]),
+        runbooks::one(story.state.runbook(), "# page".to_owned()),
+        plan::message(story.state.plan()),
+        whoami(&Whoami { person: &who, verbs, known: &known }),
+        rejection::rejected(&rejected),
+        rejection::mistakes("The form has mistakes:", &["`a`: no".to_owned()], "Nothing was started."),
+    ];
+    let texts: Vec<String> = messages.iter().map(Message::text).collect();
+    insta::assert_snapshot!(format!("{}\n────────\n{}", texts.join("\n────────\n"), plan::text(story.state.plan())));
+}
+
+#[test]
+fn a_message_that_is_too_long_is_cut_and_never_refused() {
+    let long = |n: usize| (0..n).map(|i| format!("line {i}")).collect::<Vec<_>>().join("\n");
+    let mut embed = Embed { title: "t".repeat(300), description: long(2_000), ..Embed::default() };
+    for _ in 0..30 {
+        embed.field("name", &[long(200)]);
+    }
+    let fitted = Message::framed(embed).marked("run-00000000 · note/1".to_owned()).fitted();
+    let embed = &fitted.embeds[0];
+    let total = limits::len(&embed.title)
+        + limits::len(&embed.description)
+        + limits::len(&embed.footer)
+        + embed.fields.iter().map(|f| limits::len(&f.name) + limits::len(&f.value)).sum::<usize>();
+    assert!(total <= limits::EMBEDS_TOTAL_MAX, "{total}");
+    assert!(embed.description.contains("more"));
+    assert_eq!(embed.footer, "run-00000000 · note/1", "the marker is never cut");
+}

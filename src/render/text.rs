@@ -128,7 +128,7 @@ pub fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -140,7 +140,7 @@ pub fn number(number: u64) -> String {
 #[must_use]
 pub fn bar(done: u64, total: u64) -> String {
     const PLACES: u64 = 10;
-    let full = if total == 0 { PLACES } else { (done.min(total) * PLACES) / total };
+    let full = (done.min(total) * PLACES).checked_div(total).unwrap_or(PLACES);
     let mut text = String::new();
     for place in 0..PLACES {
         let _ = write!(text, "{}", if place < full { '▰' } else { '▱' });

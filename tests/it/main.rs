@@ -3,6 +3,7 @@
 
 mod actions;
 mod definitions;
+mod discord;
 mod discord_model;
 mod estate;
 mod harness;

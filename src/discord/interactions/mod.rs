@@ -208,14 +208,16 @@ impl Interactions {
         guild: Option<serenity::all::GuildId>,
         member: Option<&Member>,
         channel: serenity::all::ChannelId,
-    ) -> Result<Caller, Message> {
+    ) -> Result<Caller, Box<Message>> {
         let (Some(guild), Some(member)) = (guild, member) else {
             let next = "Use it in a channel of the operations server.";
-            return Err(rejection::refused("this bot works in its server only, not in direct messages", next));
+            let why = "this bot works in its server only, not in direct messages";
+            return Err(Box::new(rejection::refused(why, next)));
         };
         if guild.get() != self.settings.guild.get() {
             let why = "this bot belongs to another server";
-            return Err(rejection::refused(why, "Ask its keepers to remove it here; it does nothing for this server."));
+            let next = "Ask its keepers to remove it here; it does nothing for this server.";
+            return Err(Box::new(rejection::refused(why, next)));
         }
         let held: Vec<RoleId> = member.roles.iter().map(|role| RoleId::new(role.get())).collect();
         let person = Person {
@@ -246,15 +248,17 @@ impl Interactions {
     }
 
     /// The run that is meant: the one named, or that of the thread.
-    fn run_meant(&self, named: Option<&str>, channel: ChannelId) -> Result<RunId, Message> {
+    fn run_meant(&self, named: Option<&str>, channel: ChannelId) -> Result<RunId, Box<Message>> {
         match named {
             Some(text) => {
                 let known = text.parse::<RunId>().ok().filter(|run| self.runs.snapshot(run).is_some());
                 let next = "`/migrate status` lists the runs.";
-                known.ok_or_else(|| rejection::refused(&format!("there is no run `{}`", text.replace('`', "'")), next))
+                let why = || format!("there is no run `{}`", text.replace('`', "'"));
+                known.ok_or_else(|| Box::new(rejection::refused(&why(), next)))
             }
             None => self.runs.run_in_thread(channel).ok_or_else(|| {
-                rejection::refused("this is not a run's thread", "Name the run with `run:`, or use the command in its thread.")
+                let next = "Name the run with `run:`, or use the command in its thread.";
+                Box::new(rejection::refused("this is not a run's thread", next))
             }),
         }
     }
@@ -345,8 +349,9 @@ fn ids_of(map: &BTreeMap<RoleName, Vec<RoleId>>, names: &[RoleName]) -> BTreeSet
 }
 
 /// What a component or form carries, if it can still be read.
-fn carried(custom_id: &str) -> Result<CustomId, Message> {
+fn carried(custom_id: &str) -> Result<CustomId, Box<Message>> {
     CustomId::parse(custom_id).ok_or_else(|| {
-        rejection::refused("this button is of an older version of the bot", "Use the newest message, or type the command.")
+        let next = "Use the newest message, or type the command.";
+        Box::new(rejection::refused("this button is of an older version of the bot", next))
     })
 }

@@ -1,0 +1,273 @@
+//! What stands in for the engine and the catalog.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use indexmap::IndexMap;
+use pointsman::discord::interactions;
+use pointsman::domain::command::Command;
+use pointsman::domain::run::{GateRef, Input, MessageKey, Mode, Reading, StartRequest, State, Verdict, begin, decide, evolve, start};
+use pointsman::domain::runbook::Runbook;
+use pointsman::domain::{
+    ChannelId, Interruption, MessageRef, ParameterName, Person, Plan, RoleId, RoleName, RunId, RunbookName, StepKind, StepTraits,
+    Timestamp, UserId,
+};
+use pointsman::engine::{Hint, PlanProblem, Planning, RunSummary, Runs, SendError, Snapshot, StartError, StartOrder};
+use pointsman::sandbox::discord::Model;
+use tokio::sync::Notify;
+
+const RUNBOOK: &str = include_str!("../../fixtures/discord/runbook.json");
+
+pub(super) fn start_instant() -> Timestamp {
+    chrono::DateTime::from_timestamp(1_800_000_000, 0).expect("a valid instant")
+}
+
+pub(super) fn runbook() -> Runbook {
+    serde_json::from_str(RUNBOOK).expect("the fixture is a runbook")
+}
+
+/// A person of the model, with these roles.
+pub(super) fn person(model: &Model, name: &str, roles: &[&str]) -> Person {
+    let roles = roles.iter().map(|role| role.parse().expect("a name")).collect();
+    Person { id: UserId::new(model.user(name).get()), name: name.to_owned(), roles, bot: false }
+}
+
+/// A run that is driven by hand.
+pub(super) struct Play {
+    pub(super) state: State,
+    pub(super) now: Timestamp,
+}
+
+impl Play {
+    pub(super) fn begin(model: &Model, roles: &BTreeMap<RoleName, Vec<RoleId>>) -> Self {
+        let runbook = runbook();
+        let traits = StepTraits { kind: StepKind::Action, effect: true, interruption: Interruption::Ask, late: vec![] };
+        let steps = runbook.all_steps().map(|step| (step.step.clone(), traits.clone())).collect();
+        let plan = Plan {
+            lock: runbook.lock.clone(),
+            runbook,
+            parameters: IndexMap::new(),
+            steps,
+            roles: roles.clone(),
+            files: BTreeMap::new(),
+            targets: BTreeMap::new(),
+        };
+        let request = StartRequest {
+            run: RunId::from_random(7),
+            mode: Mode::Live,
+            requester: person(model, "olivia", &["operator"]),
+            channel: ChannelId::new(model.channel("ops").get()),
+            plan,
+            at: None,
+            held_by: None,
+            rehearsal: None,
+        };
+        let now = start_instant();
+        let events = start(now, request).expect("it may start");
+        let mut play = Self { state: begin(now, &events[0]).expect("a first event"), now };
+        play.put(Input::Tick);
+        play
+    }
+
+    pub(super) fn put(&mut self, input: Input) {
+        for event in decide(&self.state, self.now, input).expect("it is allowed") {
+            self.state = evolve(self.state.clone(), self.now, &event).expect("it follows");
+        }
+    }
+
+    pub(super) fn later(&mut self, secs: i64) {
+        self.now += chrono::TimeDelta::seconds(secs);
+        self.put(Input::Tick);
+    }
+
+    pub(super) fn succeed(&mut self, step: &str) {
+        let step: pointsman::domain::StepName = step.parse().expect("a name");
+        let attempt = self.state.step(&step).attempts;
+        let outcome = pointsman::domain::run::Outcome::Succeeded {
+            result: serde_json::json!({}),
+            simulated: false,
+            checks: vec![],
+            output: None,
+        };
+        self.put(Input::StepFinished(step, attempt, outcome));
+    }
+
+    /// Goes on to the open gate before the cutover.
+    pub(super) fn to_gate(&mut self) -> MessageKey {
+        for step in ["look", "copy", "tell"] {
+            self.succeed(step);
+        }
+        self.later(700);
+        let gate = GateRef::Phase("cutover".parse().expect("a name"));
+        let reading = Reading { says: "all is well".to_owned(), measured: String::new(), verdict: Verdict::Green };
+        self.put(Input::GateMeasured { gate: gate.clone(), card: 1, readings: vec![reading] });
+        let kind = pointsman::domain::run::MessageKind::GateCard { gate, card: 1 };
+        self.state.owed.iter().find(|owed| owed.kind == kind).expect("the card is owed").key.clone()
+    }
+
+    pub(super) fn posted(&mut self, key: &MessageKey, at: MessageRef) {
+        self.put(Input::MessagePosted(key.clone(), at));
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot { state: Arc::new(self.state.clone()), head: "ab".repeat(32), progress: vec![], now: self.now }
+    }
+}
+
+/// What the fake engine was told.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) orders: Vec<StartOrder>,
+    pub(super) inputs: Vec<(RunId, Input)>,
+    pub(super) hints: Vec<Hint>,
+    pub(super) run: Option<Snapshot>,
+}
+
+impl Seen {
+    pub(super) fn reconnected(&self) -> usize {
+        self.hints.iter().filter(|hint| **hint == Hint::Reconnected).count()
+    }
+}
+
+/// Stands in for the engine: takes everything in and refuses what the domain refuses.
+#[derive(Debug, Default)]
+pub(super) struct Engine {
+    seen: Mutex<Seen>,
+    changed: Notify,
+}
+
+impl Engine {
+    pub(super) fn with<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+        let result = look(&mut self.seen.lock().expect("no test panics in it"));
+        self.changed.notify_waiters();
+        result
+    }
+
+    pub(super) fn show(&self, play: &Play) {
+        self.with(|seen| seen.run = Some(play.snapshot()));
+    }
+
+    /// Waits until what was told fits.
+    pub(super) async fn wait_for(&self, fits: impl Fn(&Seen) -> bool) {
+        let wait = async {
+            loop {
+                let changed = self.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if fits(&self.seen.lock().expect("no test panics in it")) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(super::SOON, wait).await.expect("the bot tells the engine in time");
+    }
+}
+
+#[async_trait]
+impl Runs for Engine {
+    async fn start(&self, order: StartOrder) -> Result<RunId, StartError> {
+        self.with(|seen| seen.orders.push(order));
+        Ok(RunId::from_random(7))
+    }
+
+    async fn send(&self, run: &RunId, input: Input) -> Result<(), SendError> {
+        let Some(snapshot) = self.snapshot(run) else { return Err(SendError::UnknownRun) };
+        decide(&snapshot.state, snapshot.now, input.clone())?;
+        self.with(|seen| seen.inputs.push((run.clone(), input)));
+        Ok(())
+    }
+
+    fn runs(&self) -> Vec<RunSummary> {
+        let run = self.with(|seen| seen.run.clone());
+        let summary = |snapshot: Snapshot| RunSummary {
+            id: snapshot.state.id().clone(),
+            runbook: snapshot.state.runbook().runbook.clone(),
+            title: snapshot.state.runbook().title.clone(),
+            mode: snapshot.state.started.mode,
+            status: snapshot.state.status(snapshot.now),
+            requester: snapshot.state.started.requester.clone(),
+            thread: snapshot.state.thread,
+            started_at: snapshot.state.started_at,
+            ended: snapshot.state.end.is_some(),
+            snapshot: Arc::new(snapshot),
+        };
+        run.map(summary).into_iter().collect()
+    }
+
+    fn snapshot(&self, run: &RunId) -> Option<Snapshot> {
+        self.with(|seen| seen.run.clone()).filter(|snapshot| snapshot.state.id() == run)
+    }
+
+    fn run_in_thread(&self, thread: ChannelId) -> Option<RunId> {
+        let run = self.with(|seen| seen.run.clone())?;
+        (run.state.thread == Some(thread)).then(|| run.state.id().clone())
+    }
+
+    fn hint(&self, hint: Hint) {
+        self.with(|seen| seen.hints.push(hint));
+    }
+}
+
+#[async_trait]
+impl Planning for Engine {
+    async fn plan(&self, runbook: &RunbookName, _: &IndexMap<ParameterName, String>) -> Result<Plan, PlanProblem> {
+        Err(PlanProblem::Unreachable(format!("the database of `{runbook}` does not answer")))
+    }
+
+    async fn pin(&self, _: &RunId, _: &Plan) -> Result<(), PlanProblem> {
+        Ok(())
+    }
+}
+
+/// Stands in for the catalog.
+pub(super) struct Definitions(Vec<Command>, Vec<Runbook>);
+
+impl Default for Definitions {
+    fn default() -> Self {
+        let commands = serde_json::json!([
+            { "command": "migrate", "help": "Move things", "subcommands": [
+                { "name": "start", "help": "Start", "allow": ["operator"], "options": [
+                    { "name": "runbook", "type": "runbook", "kinds": ["migration", "cutover"], "required": true },
+                    { "name": "at", "type": "instant" },
+                    { "name": "mode", "choices": ["live", "dry_run"], "default": "live" } ],
+                  "do": { "start_run": { "runbook": "{{ options.runbook }}", "at": "{{ options.at }}", "mode": "{{ options.mode }}" } } },
+                { "name": "move", "help": "Move one", "options": [ { "name": "source", "required": true } ],
+                  "do": { "start_run": { "runbook": "move-profile", "parameters": { "source_id": "{{ options.source }}", "workers": "2" } } } },
+                { "name": "plan", "help": "Plan", "options": [ { "name": "source", "required": true } ],
+                  "do": { "plan_run": { "runbook": "move-profile", "parameters": { "source_id": "{{ options.source }}", "workers": "2" } } } },
+                { "name": "status", "help": "Status", "options": [ { "name": "run", "type": "run" } ],
+                  "do": { "run_status": { "run": "{{ options.run }}" } } },
+                { "name": "pause", "help": "Pause", "options": [ { "name": "reason" }, { "name": "run", "type": "run" } ],
+                  "do": { "pause_run": { "run": "{{ options.run }}", "reason": "{{ options.reason }}" } } } ] },
+            { "command": "whoami", "help": "Who am I", "do": "who_am_i" }
+        ]);
+        let many: IndexMap<String, serde_json::Value> =
+            (1..=7).map(|n| (format!("p{n}"), serde_json::json!({ "type": "string", "help": "a value" }))).collect();
+        let mut long = serde_json::to_value(runbook()).expect("a runbook is JSON");
+        long["runbook"] = "seven".into();
+        long["parameters"] = serde_json::to_value(many).expect("a map is JSON");
+        let long = serde_json::from_value(long).expect("a runbook");
+        Self(serde_json::from_value(commands).expect("the commands are well-formed"), vec![runbook(), long])
+    }
+}
+
+#[async_trait]
+impl interactions::Definitions for Definitions {
+    fn commands(&self) -> Vec<Command> {
+        self.0.clone()
+    }
+
+    fn runbooks(&self) -> Vec<Runbook> {
+        self.1.clone()
+    }
+
+    fn page(&self, runbook: &Runbook) -> String {
+        format!("# {}", runbook.title)
+    }
+
+    async fn reload(&self) -> Result<(), Vec<String>> {
+        Err(vec!["commands/x.yaml:1:1: nothing is right".to_owned()])
+    }
+}
