@@ -33,6 +33,9 @@ pub struct Context {
     pub resumes: bool,
     /// Whether this is a dry run.
     pub rehearsal: bool,
+    /// In a dry run: the step before this one that was only rehearsed and may have changed what this one looks at.
+    /// What is then not as expected says nothing about a live run.
+    pub rehearsed_before: Option<StepName>,
     /// The run's own directory.
     pub directory: RunDirectory,
     /// What expressions see: `params`, `steps`, `run`, `targets`, and `measured` at a gate.

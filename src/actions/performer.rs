@@ -79,6 +79,7 @@ impl Actions {
             attempt: wanted.attempt,
             resumes: wanted.resumes,
             rehearsal: state.is_dry_run(),
+            rehearsed_before: rehearsed_before(state, spec, step),
             output: Output::new(&directory, &wanted.output),
             directory,
             scope: wanted.scope.clone(),
@@ -122,7 +123,7 @@ impl Actions {
         }
         let with = attempt.with.clone();
         let done = if attempt.context.rehearsal {
-            attempt.action.rehearse(&attempt.context, with).await?
+            attempt.unless_explained(attempt.action.rehearse(&attempt.context, with).await)?
         } else {
             attempt.action.perform(&attempt.context, with).await?
         };
@@ -130,7 +131,7 @@ impl Actions {
     }
 
     /// Performs one `measure` step within its time.
-    async fn measure_step(&self, state: &Arc<State>, gate: &GateRef, step: &Step, scope: &Scope) -> Result<Value, String> {
+    async fn measure_step(&self, state: &Arc<State>, gate: &GateRef, step: &Step, scope: &Scope) -> Result<Done, String> {
         let cancel = CancellationToken::new();
         // A dropped future (the bot stops) must end its children too.
         let _ends_with_this = cancel.clone().drop_guard();
@@ -163,7 +164,7 @@ impl Actions {
         let checks = readings::read(&step.check, &scope.clone().with("result", done.result.clone()), Measured::Live);
         match checks.iter().find(|reading| reading.is_red()) {
             Some(red) => Err(format!("its check is red: {}", describe_red(red))),
-            None => Ok(done.result),
+            None => Ok(done),
         }
     }
 
@@ -199,6 +200,18 @@ impl Attempt<'_> {
         self.spec.target_keys.iter().filter_map(name).collect()
     }
 
+    /// A look at what a step before has only been rehearsed to change, for instance at a table that is not made yet,
+    /// may fail without meaning anything. A system that does not answer at all means something.
+    fn unless_explained(&self, done: Result<Done, Trouble>) -> Result<Done, Trouble> {
+        match (&self.context.rehearsed_before, done) {
+            (Some(before), Err(Trouble::Failed { message, retryable: false })) if !self.has_effect => {
+                self.context.note(&format!("not measured, because `{before}` was only rehearsed: {message}"));
+                Ok(Done::simulated(Value::Null))
+            }
+            (_, done) => done,
+        }
+    }
+
     fn checks(&self, step: &Step, done: &Done) -> Vec<Reading> {
         let measured = match (self.context.rehearsal, done.simulated) {
             (false, _) => Measured::Live,
@@ -206,7 +219,9 @@ impl Attempt<'_> {
             (true, true) => Measured::Simulated,
         };
         let scope = self.context.scope.clone().with("result", done.result.clone());
-        masked(readings::read(&step.check, &scope, measured), &self.context.redactor())
+        let read = readings::read(&step.check, &scope, measured);
+        let read = read.into_iter().map(|reading| excused(reading, self.context.rehearsed_before.as_ref()));
+        masked(read.collect(), &self.context.redactor())
     }
 }
 
@@ -299,8 +314,8 @@ impl Performer for Actions {
         let mut failures = Vec::new();
         for step in &definition.measure {
             match self.measure_step(state, gate, step, &scope).await {
-                Ok(result) => {
-                    measured.insert(step.step.to_string(), json!({ "result": result }));
+                Ok(done) => {
+                    measured.insert(step.step.to_string(), json!({ "result": done.result, "simulated": done.simulated }));
                     scope.set("measured", measured.clone());
                 }
                 Err(why) => failures.push((step.step.clone(), why)),
@@ -310,6 +325,7 @@ impl Performer for Actions {
         let mut readings = readings::read(&definition.go, &scope, how);
         for (criterion, reading) in definition.go.iter().zip(&mut readings) {
             explain_failure(&criterion.expect, reading, &failures);
+            *reading = excused(reading.clone(), any_rehearsed(state).as_ref());
         }
         readings
     }
@@ -395,6 +411,41 @@ pub(super) fn public_targets(targets: &std::collections::BTreeMap<TargetName, Ta
         _ => Value::Null,
     };
     Value::Object(targets.iter().map(|(name, identity)| (name.to_string(), fields(identity))).collect())
+}
+
+/// The first effect that this dry run has only rehearsed, if any.
+fn any_rehearsed(state: &State) -> Option<StepName> {
+    let rehearsed = |name: &StepName| state.step(name).simulated && state.plan().traits(name).effect;
+    state.runbook().all_steps().map(|step| &step.step).find(|name| rehearsed(name)).cloned()
+}
+
+/// As [`any_rehearsed`], of those that share a target with `step`, or whose targets are not known.
+fn rehearsed_before(state: &State, spec: &ActionSpec, step: &Step) -> Option<StepName> {
+    let names = |step: &Step| -> Vec<String> {
+        step.with.values().filter_map(Value::as_str).filter(|text| is_target(state, text)).map(str::to_owned).collect()
+    };
+    let own: Vec<&str> = spec.target_keys.iter().filter_map(|(key, _)| step.with.get(key)?.as_str()).collect();
+    let concerns = |other: &&Step| {
+        let theirs = names(other);
+        own.is_empty() || theirs.is_empty() || theirs.iter().any(|name| own.contains(&name.as_str()))
+    };
+    let rehearsed = |other: &&Step| state.step(&other.step).simulated && state.plan().traits(&other.step).effect;
+    state.runbook().all_steps().filter(rehearsed).find(concerns).map(|other| other.step.clone())
+}
+
+fn is_target(state: &State, text: &str) -> bool {
+    state.runbook().targets.keys().any(|name| name.as_str() == text)
+}
+
+/// What is red in a dry run only because a change before it was not made, is not measured. What is green stays green.
+fn excused(reading: Reading, rehearsed: Option<&StepName>) -> Reading {
+    let verdict = match (reading.verdict, rehearsed) {
+        (Verdict::Red { why }, Some(step)) => {
+            Verdict::NotMeasured { why: format!("{why}, but `{step}` was only rehearsed before") }
+        }
+        (verdict, _) => verdict,
+    };
+    Reading { verdict, ..reading }
 }
 
 fn masked(readings: Vec<Reading>, redactor: &Redactor) -> Vec<Reading> {

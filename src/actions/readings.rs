@@ -52,14 +52,16 @@ fn rehearsed_only(reference: &Reference, scope: &Scope, measured: Measured) -> O
     if measured == Measured::Live {
         return None;
     }
-    let simulated_step = |step: &str| {
-        let flag = Reference { root: "steps".to_owned(), path: vec![step.to_owned(), "simulated".to_owned()], dynamic: false };
+    let simulated_step = |root: &str, step: &str| {
+        let flag = Reference { root: root.to_owned(), path: vec![step.to_owned(), "simulated".to_owned()], dynamic: false };
         scope.value(&flag) == Some(&Value::Bool(true))
     };
     match (reference.root.as_str(), reference.first()) {
         ("result", _) if measured == Measured::Simulated => Some("this step was only rehearsed".to_owned()),
         ("steps", None) => Some("it may depend on steps that were only rehearsed".to_owned()),
-        ("steps", Some(step)) if simulated_step(step) => Some(format!("the step `{step}` was only rehearsed")),
+        (root @ ("steps" | "measured"), Some(step)) if simulated_step(root, step) => {
+            Some(format!("the step `{step}` was only rehearsed"))
+        }
         ("steps" | "result" | "measured", _) if scope.value(reference).is_none() => {
             Some(format!("`{reference}` is not there in a dry run"))
         }

@@ -49,7 +49,8 @@ pub struct PostgresAddress {
     pub password: Option<SecretString>,
     /// `sslmode` and the like, for programs that speak libpq.
     pub tls: Vec<(&'static str, String)>,
-    options: PgConnectOptions,
+    // Large, and an address travels by value.
+    options: Box<PgConnectOptions>,
 }
 
 impl std::fmt::Debug for PostgresAddress {
@@ -139,7 +140,7 @@ impl PostgresAddress {
             user,
             password: url.password().map(|password| SecretString::from(decoded(password))),
             tls: tls_of(&url),
-            options: options.application_name("pointsman").disable_statement_logging(),
+            options: Box::new(options.application_name("pointsman").disable_statement_logging()),
         })
     }
 
@@ -147,7 +148,7 @@ impl PostgresAddress {
     #[must_use]
     pub fn with_database(&self, database: &str) -> Self {
         let mut other = self.clone();
-        other.options = other.options.database(database);
+        other.options = Box::new(self.options.as_ref().clone().database(database));
         other.database = database.to_owned();
         if let Ok(mut url) = url::Url::parse(self.url.expose_secret()) {
             url.set_path(database);
@@ -171,7 +172,7 @@ impl PostgresAddress {
             let secs = CONNECT_TIMEOUT.as_secs();
             Trouble::passing(format!("PostgreSQL {} does not answer: no connection within {secs} s", self.display()))
         };
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&self.options)).await;
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(self.options.as_ref())).await;
         connected.map_err(|_| silent())?.map_err(|error| self.explain("connecting to", &error))
     }
 

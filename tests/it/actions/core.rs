@@ -4,7 +4,7 @@ use pointsman::domain::run::{FailureKind, Finding, GateRef, Mode, Verdict};
 use pointsman::engine::Performer;
 use serde_json::json;
 
-use super::{Bench, checks_of, expect_failed, runbook, step};
+use super::{Bench, checks_of, expect_done, expect_failed, runbook, step};
 
 fn echo(json: &str) -> serde_json::Value {
     json!({ "argv": ["echo", json], "read_only": true, "parse": "json" })
@@ -75,6 +75,42 @@ async fn a_dry_run_measures_what_it_can_and_no_more() {
     let checks = checks_of(&outcome);
     assert!(checks[0].is_green(), "{checks:?}");
     assert!(matches!(&checks[1].verdict, Verdict::NotMeasured { why } if why.contains("`change`")), "{checks:?}");
+}
+
+#[tokio::test]
+async fn what_a_rehearsed_change_would_have_mended_does_not_fail_the_dry_run() {
+    let bench = Bench::new();
+    let path = bench.place("app.sqlite");
+    rusqlite::Connection::open(&path).expect("made").execute_batch("CREATE TABLE t (id INTEGER)").expect("made");
+    let targets = json!({ "app": { "sqlite": { "path": path } } });
+    let count = json!({ "target": "app", "sql": "SELECT count(*) FROM t", "equals": 1 });
+    let insert = json!({ "target": "app", "sql": "INSERT INTO t VALUES (1)", "write": true });
+    let mut look = step("look", "sql.query", json!({ "target": "app", "sql": "SELECT count(*) AS n FROM t" }));
+    look["check"] = json!([
+        { "expect": "result.value == 1", "says": "the row is there" },
+        { "expect": "result.row_count == 1", "says": "it was counted" },
+    ]);
+    let gone = json!({ "target": "app", "sql": "SELECT * FROM made_later" });
+    let steps = json!([
+        step("change", "sql.query", insert),
+        step("count", "sql.check", count.clone()),
+        look,
+        step("gone", "sql.query", gone),
+    ]);
+    let mut run = bench.run(runbook(targets, steps), json!({}), Mode::DryRun).await;
+    expect_failed(run.perform("count").await);
+    expect_failed(run.perform("gone").await);
+    run.go("change").await;
+    let (_, simulated) = expect_done(run.perform("count").await);
+    assert!(simulated);
+    let outcome = run.perform("look").await;
+    let checks = checks_of(&outcome);
+    assert!(
+        matches!(&checks[0].verdict, Verdict::NotMeasured { why } if why.contains("`change` was only rehearsed")),
+        "{checks:?}"
+    );
+    assert!(checks[1].is_green(), "{checks:?}");
+    assert!(expect_done(run.perform("gone").await).1);
 }
 
 fn gated(measure: serde_json::Value, go: serde_json::Value) -> serde_json::Value {

@@ -2,6 +2,7 @@
 
 mod core;
 mod databases;
+mod docs;
 mod http;
 mod kubernetes;
 mod moving;
