@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::run::{
-    Actor, Answer, Event, Failure, FailureKind, GateRef, Input, ListRef, Mode, Outcome, OutputFile, Place, ReactionVote,
-    Reading, StartRequest, Verdict, Vote, begin, decide, evolve, start,
+    Actor, Answer, Event, Failure, FailureKind, GateRef, Input, ListRef, Mode, Outcome, OutputFile, Place, ReactionVote, Reading,
+    StartRequest, Verdict, Vote, begin, decide, evolve, start,
 };
 use crate::domain::runbook::Runbook;
 use crate::domain::{
@@ -200,7 +200,11 @@ impl Story {
         self.later(60);
         self.succeed("look", json!({}), vec![]);
         self.later(500);
-        self.succeed("copy", json!({ "rows": 200_000, "sha256": "ab12", "tables": ["x"] }), vec![Self::readings(false).remove(0)]);
+        self.succeed(
+            "copy",
+            json!({ "rows": 200_000, "sha256": "ab12", "tables": ["x"] }),
+            vec![Self::readings(false).remove(0)],
+        );
         self.put(Input::Confirm { step: Self::name("tell"), yes: true, by: olivia() });
         self.later(300);
     }

@@ -18,7 +18,7 @@ use crate::actions::action::{Action, Done, Trouble, describe};
 use crate::actions::context::{Context, TargetKey};
 use crate::domain::{ActionSpec, Effect, Interruption};
 use crate::transfer::copy::{self, FaultLimit, OnFault, Options, Phase, Progress, Report, SchemaMode};
-use crate::transfer::{Cast, Error};
+use crate::transfer::{Cast, Error, FaultCode, Policy};
 
 /// The action `database.copy`.
 pub(in crate::actions) struct Copy;
@@ -49,6 +49,9 @@ pub(in crate::actions) struct Parameters {
     /// What happens to a row that cannot be carried over: `fail` the step, or put it in `quarantine`.
     #[serde(default)]
     on_fault: OnFault,
+    /// Exceptions from `on_fault`: by `table.column`, or `*` for every column, and kind of fault.
+    #[serde(default)]
+    policies: BTreeMap<String, BTreeMap<FaultCode, Policy>>,
     /// With `quarantine`: when too many rows are put aside.
     #[serde(default)]
     fault_limit: FaultLimit,
@@ -79,6 +82,7 @@ impl Parameters {
             schema: self.schema,
             target_schema: self.target_schema.clone().unwrap_or(defaults.target_schema),
             on_fault: self.on_fault,
+            policies: self.policies.clone(),
             fault_limit: self.fault_limit,
             source_may_change: self.source_may_change,
             batch_rows: self.batch_rows.unwrap_or(defaults.batch_rows),

@@ -16,7 +16,7 @@ use crate::actions::context::{Context, TargetKey};
 use crate::domain::{ActionSpec, StepName};
 use crate::transfer::copy::Options as CopyOptions;
 use crate::transfer::verify::{self, Options, Report};
-use crate::transfer::{Cast, Error};
+use crate::transfer::{Cast, Error, FaultCode, Policy};
 
 /// The action `database.verify`.
 pub(in crate::actions) struct Verify;
@@ -41,6 +41,9 @@ pub(in crate::actions) struct Parameters {
     /// The casts of the copy: they say what a source value means.
     #[serde(default)]
     casts: BTreeMap<String, Cast>,
+    /// The policies of the copy: they say which values were changed on the way, and how.
+    #[serde(default)]
+    policies: BTreeMap<String, BTreeMap<FaultCode, Policy>>,
     /// The schema of the target that holds the tables; `public` if not given.
     #[serde(default)]
     target_schema: Option<String>,
@@ -60,6 +63,7 @@ impl Parameters {
             tables: self.tables.clone(),
             exclude: self.exclude.clone(),
             casts: self.casts.clone(),
+            policies: self.policies.clone(),
             target_schema: self.target_schema.clone().unwrap_or(defaults.target_schema),
             samples: self.samples.unwrap_or(defaults.samples),
             differences: self.differences.unwrap_or(defaults.differences),

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use indexmap::IndexMap;
 use pointsman::discord::interactions;
 use pointsman::domain::command::Command;
-use pointsman::domain::run::{GateRef, Input, MessageKey, Mode, Reading, StartRequest, State, Verdict, begin, decide, evolve, start};
+use pointsman::domain::run::{
+    GateRef, Input, MessageKey, Mode, Reading, StartRequest, State, Verdict, begin, decide, evolve, start,
+};
 use pointsman::domain::runbook::Runbook;
 use pointsman::domain::{
     ChannelId, Interruption, MessageRef, ParameterName, Person, Plan, RoleId, RoleName, RunId, RunbookName, StepKind, StepTraits,

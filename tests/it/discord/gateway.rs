@@ -25,7 +25,8 @@ async fn reactions_and_deletions_become_hints() {
     bot.engine.wait_for(|seen| seen.hints.contains(&removed)).await;
     let said = bot.model.send("olivia", bot.model.channel("ops"), "hello").expect("she may");
     bot.model.delete_message("olivia", said).expect("it is hers");
-    let deleted = Hint::MessageDeleted { channel: ChannelId::new(bot.model.channel("ops").get()), message: MessageId::new(said.get()) };
+    let deleted =
+        Hint::MessageDeleted { channel: ChannelId::new(bot.model.channel("ops").get()), message: MessageId::new(said.get()) };
     bot.engine.wait_for(|seen| seen.hints.contains(&deleted)).await;
     bot.finish();
 }
