@@ -10,7 +10,7 @@ use crate::expression::{Expression, ExpressionError, Reference, Template};
 const RUN_FIELDS: [&str; 3] = ["dir", "id", "mode"];
 
 /// What a step's entry in `steps` and `measured` has.
-const STEP_FIELDS: [&str; 1] = ["result"];
+const STEP_FIELDS: [&str; 3] = ["result", "simulated", "status"];
 
 /// What `targets.name` has, by the target's kind. Never the secret that it names.
 fn target_fields(kind: &str) -> &'static [&'static str] {

@@ -127,6 +127,26 @@ fn the_shipped_commands_load() {
 }
 
 #[test]
+fn the_examples_in_the_documents_are_valid() {
+    let text = fs::read_to_string("docs/runbooks.md").expect("the document is there");
+    let blocks = || text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let example = |key: &str| blocks().find(|block| block.starts_with(key)).expect("the document has such an example");
+    let mut context = context();
+    let name = json!({ "type": "string" });
+    let copy = spec("database.copy", json!({ "source": name, "target": name }), &["source", "target"]);
+    let inspect = ActionSpec { effect: Effect::Never, ..spec("sqlite.inspect", json!({ "target": name }), &["target"]) };
+    context.actions.retain(|action| action.name != copy.name);
+    context.actions.extend([copy, inspect]);
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for (kind, key) in [("runbooks", "runbook:"), ("commands", "command:")] {
+        fs::create_dir(folder.path().join(kind)).expect("a folder can be made");
+        fs::write(folder.path().join(kind).join("example.yaml"), example(key)).expect("a file can be written");
+    }
+    let catalog = Catalog::load_all(&[DefinitionsDir::under(folder.path())], &context).unwrap_or_else(|d| panic!("{d}"));
+    assert!(catalog.warnings().is_empty(), "{}", catalog.warnings());
+}
+
+#[test]
 fn a_valid_definition_loads_without_a_word_and_keeps_its_source() {
     let catalog = load("valid").unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
     assert!(catalog.warnings().is_empty(), "{}", catalog.warnings());
