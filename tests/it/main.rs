@@ -2,6 +2,7 @@
 //! They need the PostgreSQL server that `bin/test` starts.
 
 mod actions;
+mod architecture;
 mod definitions;
 mod discord;
 mod discord_model;
