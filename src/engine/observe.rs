@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tracing::debug;
+use tracing::warn;
 
 use super::ports::{Hint, PortError, Snapshot};
 use super::shared::Shared;
@@ -86,7 +86,7 @@ fn look(shared: &Arc<Shared>, run: &RunId) {
     });
 }
 
-fn read_votes(shared: &Arc<Shared>, snapshot: Snapshot, gate: GateRef, card: u32) {
+pub(super) fn read_votes(shared: &Arc<Shared>, snapshot: Snapshot, gate: GateRef, card: u32) {
     let shared = Arc::clone(shared);
     let active = shared.activity.begin();
     tokio::spawn(async move {
@@ -109,7 +109,7 @@ async fn read(shared: &Shared, snapshot: &Snapshot, gate: GateRef, card: u32) {
                 shared.post(run, Input::MessageLost(key, message), None);
             }
         }
-        Err(error) => debug!(%run, %gate, %error, "the votes could not be read; the timer tries again"),
+        Err(error) => warn!(%run, %gate, %error, "the votes could not be read; the timer tries again"),
     }
 }
 
@@ -120,7 +120,7 @@ pub(super) fn posted_card(state: &State, gate: &GateRef, card: u32) -> Option<(M
     Some((owed.key.clone(), owed.posted?))
 }
 
-fn gate_of(state: &State, key: &MessageKey) -> Option<(GateRef, u32)> {
+pub(super) fn gate_of(state: &State, key: &MessageKey) -> Option<(GateRef, u32)> {
     state.owed.iter().find(|owed| owed.key == *key).and_then(|owed| match &owed.kind {
         MessageKind::GateCard { gate, card } => Some((gate.clone(), *card)),
         MessageKind::PlanCard

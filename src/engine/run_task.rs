@@ -17,10 +17,11 @@ use tracing::{error, info, warn};
 use super::activity::Active;
 use super::codec::{encode, fold, stream};
 use super::effects;
+use super::observe;
 use super::refresh;
 use super::shared::{Envelope, Letter, Refusal, Shared};
 use crate::clock;
-use crate::domain::run::{Effect, EffectId, Event, Input, State, decide, kind_of, next_deadline, pending};
+use crate::domain::run::{Effect, EffectId, Event, Input, MessageKey, State, decide, kind_of, next_deadline, pending};
 use crate::domain::{Hash, RunId, Timestamp};
 use crate::store::{AppendError, Record};
 
@@ -263,7 +264,19 @@ impl RunTask {
             info!(run = %self.run, event = kind_of(event), "journalled");
         }
         self.publish(state);
+        for event in events {
+            if let Event::MessagePosted { key, .. } = event {
+                self.read_first_votes(key);
+            }
+        }
         Ok(())
+    }
+
+    /// Whoever voted on a card before its place was journalled gave a hint that nobody could follow.
+    fn read_first_votes(&self, key: &MessageKey) {
+        if let (Some((gate, card)), Some(snapshot)) = (observe::gate_of(&self.state, key), self.shared.snapshot(&self.run)) {
+            observe::read_votes(&self.shared, snapshot, gate, card);
+        }
     }
 
     /// Reads the run again from the journal, after a write of unknown outcome.
