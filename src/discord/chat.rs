@@ -167,21 +167,25 @@ impl DiscordChat {
     async fn reacted(&self, at: MessageRef, emoji: &str) -> Result<Vec<Value>, Trouble> {
         let encoded = percent(emoji);
         let mut users = Vec::new();
-        let mut after = 0;
+        let mut after: Option<u64> = None;
         loop {
             let route = Route::ChannelMessageReactionEmoji {
                 channel_id: to_channel(at.channel),
                 message_id: serenity_id::MessageId::new(at.message.get()),
                 reaction: &encoded,
             };
-            let answer = self.api.call(Call::new(LightMethod::Get, route).query("limit", PAGE).query("after", after)).await?;
+            let mut call = Call::new(LightMethod::Get, route).query("limit", PAGE);
+            if let Some(after) = after {
+                call = call.query("after", after);
+            }
+            let answer = self.api.call(call).await?;
             let page = answer.as_array().cloned().unwrap_or_default();
             let last = page.iter().filter_map(|user| snowflake(&user["id"])).max();
             let full = page.len() == PAGE;
             users.extend(page.into_iter().filter(|user| user["bot"] != Value::Bool(true)));
-            match last.filter(|last| full && *last > after) {
-                Some(last) => after = last,
-                None => return Ok(users),
+            match last.filter(|_| full) {
+                Some(last) if Some(last) > after => after = Some(last),
+                Some(_) | None => return Ok(users),
             }
         }
     }

@@ -29,10 +29,10 @@ pub(super) fn render(view: View<'_>, gate: &GateRef, card: u32) -> Message {
     embed.field("Way back", &arms(state, gate));
     embed.field("May not sign", &excluded(state, gate, opened));
     let mut message = Message::framed(embed);
-    if !state.is_dry_run() {
+    if !state.is_dry_run() && matches!(opened.standing, Standing::Open | Standing::Clearing) {
         let wanted = state.sign_off(gate).map(|sign_off| ping_roles(state, sign_off.keys())).unwrap_or_default();
         message = message.pinging(wanted, "sign-off wanted");
-        message.votable = matches!(opened.standing, Standing::Open | Standing::Clearing);
+        message.votable = true;
     }
     message
 }

@@ -14,7 +14,7 @@ const STEPS_MAX: usize = 3_000;
 /// Renders the message.
 pub(super) fn render(view: View<'_>) -> Message {
     let state = view.state;
-    let mut lines = vec![format!("**{}**", standing(state, view.now))];
+    let mut lines = vec![standing(state, view.now)];
     lines.extend(glass_mark(state));
     lines.push(overall(state));
     let description = format!("{}\n{}", lines.join("\n"), limits::lines(&step_lines(view), STEPS_MAX));

@@ -41,7 +41,7 @@ pub fn one(view: View<'_>) -> Message {
     let mut embed = Embed {
         title: title(state, &escape(&state.runbook().title)),
         description: format!(
-            "{} · digest {}\nasked for by {} {}\n**{}**",
+            "{} · digest {}\nasked for by {} {}\n{}",
             code(state.id().as_str()),
             code(&state.started.digest.short()),
             person(&state.started.requester),
@@ -124,6 +124,9 @@ pub(super) fn rollbacks(state: &State) -> Vec<String> {
     for (name, rollback) in &state.runbook().rollback {
         let how = if state.rolled_back.contains(name) {
             "carried out".to_owned()
+        } else if state.end.is_some() {
+            // The run is over, and its way back with it.
+            continue;
         } else if let Some(until) = state.no_return(rollback) {
             format!("no longer possible: {}", escape(&until.because))
         } else if state.armed.contains_key(name) {

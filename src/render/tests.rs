@@ -104,8 +104,8 @@ impl Story {
     /// Shows what is owed and can be posted.
     fn post(&mut self) {
         let thread = self.state.thread.is_some();
-        let owed = self.state.owed.iter().filter(|owed| owed.posted.is_none() && (owed.place == Place::Channel || thread));
-        for owed in owed.cloned().collect::<Vec<_>>() {
+        let next = |owed: &&Owed| owed.posted.is_none() && (owed.place == Place::Channel || thread);
+        if let Some(owed) = self.state.owed.iter().find(next).cloned() {
             self.show(&owed);
             let at = MessageRef { channel: ChannelId::new(6), message: MessageId::new(100 + self.state.seq) };
             self.put(Input::MessagePosted(owed.key, at));

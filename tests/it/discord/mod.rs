@@ -27,11 +27,9 @@ const SOON: Duration = Duration::from_secs(20);
 /// The bot's side of a model.
 struct Bot {
     model: Model,
-    api: Arc<Api>,
     chat: Arc<DiscordChat>,
     engine: Arc<Engine>,
     gateway: Gateway,
-    interactions: Arc<Interactions>,
     stop: CancellationToken,
     dir: tempfile::TempDir,
 }
@@ -57,7 +55,7 @@ impl Bot {
             guild,
             application: identity.application,
             roles: roles(&model),
-            now: Arc::new(|| fake::start_instant()),
+            now: Arc::new(fake::start_instant),
         };
         let interactions = Arc::new(Interactions::new(
             Arc::clone(&api),
@@ -67,9 +65,8 @@ impl Bot {
             settings,
         ));
         let settings = GatewaySettings { guild, bot: identity.bot, deaf_after };
-        let gateway =
-            Gateway::new(Arc::clone(&api), Arc::clone(&engine) as _, Arc::clone(&chat), Arc::clone(&interactions), settings);
-        Self { model, api, chat, engine, gateway, interactions, stop: CancellationToken::new(), dir }
+        let gateway = Gateway::new(api, Arc::clone(&engine) as _, Arc::clone(&chat), interactions, settings);
+        Self { model, chat, engine, gateway, stop: CancellationToken::new(), dir }
     }
 
     /// The same with commands registered and a session on the gateway.

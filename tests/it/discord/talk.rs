@@ -32,7 +32,7 @@ async fn what_a_command_does_not_carry_is_asked_for_in_a_form() {
     let pending = bot.model.slash("olivia", ops, text).expect("a known command");
     let modal = pending.modal().await.expect("a form");
     assert_eq!(modal.inputs(), ["source_id", "workers"]);
-    let opened = pending.id();
+    let opened = pending.id;
     let fields = [("source_id", "NOT valid"), ("workers", "")];
     let refused = bot.model.submit_modal("olivia", opened, &fields).expect("sent").message(SOON).await.expect("answered");
     assert!(refused.content.contains("`source_id`: ") && refused.content.contains("pattern"), "{}", refused.content);
@@ -40,7 +40,7 @@ async fn what_a_command_does_not_carry_is_asked_for_in_a_form() {
     let pending = bot.model.slash("olivia", ops, text).expect("a known command");
     pending.modal().await.expect("a form");
     let fields = [("source_id", "assets_1"), ("workers", "")];
-    bot.model.submit_modal("olivia", pending.id(), &fields).expect("sent").message(SOON).await.expect("answered");
+    bot.model.submit_modal("olivia", pending.id, &fields).expect("sent").message(SOON).await.expect("answered");
     let order = start_order(&bot);
     assert_eq!(order.mode, Mode::DryRun);
     assert_eq!(order.at, Some(super::fake::start_instant() + chrono::TimeDelta::minutes(20)));
@@ -57,12 +57,12 @@ async fn seven_parameters_take_two_pages_and_nothing_waits_in_memory() {
     assert_eq!(modal.inputs(), ["p1", "p2", "p3", "p4", "p5"]);
     let values = ["a b", "`code`", "x:y", "ü", "5"];
     let fields: Vec<(&str, &str)> = modal.inputs().into_iter().zip(values).collect();
-    let page = bot.model.submit_modal("olivia", pending.id(), &fields).expect("sent").message(SOON).await.expect("a page");
+    let page = bot.model.submit_modal("olivia", pending.id, &fields).expect("sent").message(SOON).await.expect("a page");
     let button = page.custom_ids()[0].to_owned();
     let pending = bot.model.click("olivia", page.id, &button).expect("a button");
     assert_eq!(pending.modal().await.expect("a form").inputs(), ["p6", "p7"]);
     let fields = [("p6", "6"), ("p7", "7")];
-    bot.model.submit_modal("olivia", pending.id(), &fields).expect("sent").message(SOON).await.expect("answered");
+    bot.model.submit_modal("olivia", pending.id, &fields).expect("sent").message(SOON).await.expect("answered");
     let order = start_order(&bot);
     let given: Vec<&str> = order.parameters.values().map(String::as_str).collect();
     assert_eq!(given, ["a b", "`code`", "x:y", "ü", "5", "6", "7"]);
@@ -86,7 +86,7 @@ async fn who_lacks_the_role_is_told_which_one_it_takes() {
 async fn completions_come_from_memory_and_fit_what_was_typed() {
     let bot = Bot::online(quiet()).await;
     let ops = bot.model.channel("ops");
-    let offered = bot.model.autocomplete("olivia", ops, "/migrate start runbook:prof").expect("an option");
+    let offered = bot.model.autocomplete("olivia", ops, "/migrate start runbook:move-p").expect("an option");
     let values: Vec<String> = offered.choices().await.expect("choices").into_iter().map(|choice| choice.name).collect();
     assert_eq!(values, ["move-profile · Move a *profile* to PostgreSQL"]);
     let play = in_thread(&bot).await;

@@ -65,7 +65,8 @@ async fn a_server_in_trouble_is_tried_again_later() {
         assert!(matches!(later, Err(PortError::Later { .. })), "{misbehaviour:?}: {later:?}");
     }
     bot.chat.post(&play.snapshot(), &key, true).await.expect("posted");
-    let cards = bot.model.read(|chat| chat.posts_in(bot.model.channel("ops")).len());
+    let ops = bot.model.channel("ops");
+    let cards = bot.model.read(|chat| chat.posts_in(ops).len());
     assert_eq!(cards, 1, "the garbled answer belonged to a message that stands");
     bot.finish();
 }
