@@ -96,7 +96,7 @@ impl Play {
     }
 
     /// Goes on to the open gate before the cutover.
-    pub(super) fn to_gate(&mut self) -> MessageKey {
+    pub(super) fn go_to_gate(&mut self) -> MessageKey {
         for step in ["look", "copy", "tell"] {
             self.succeed(step);
         }

@@ -30,7 +30,7 @@ fn gate() -> GateRef {
 /// The same with its gate card posted.
 async fn at_gate(bot: &Bot) -> (Play, MessageKey, MessageRef) {
     let mut play = in_thread(bot).await;
-    let key = play.to_gate();
+    let key = play.go_to_gate();
     let at = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted");
     play.posted(&key, at);
     (play, key, at)
@@ -59,7 +59,7 @@ async fn a_message_carries_its_marker_pings_only_whom_it_names_and_offers_votes(
 async fn a_message_whose_answer_was_lost_is_found_again_and_not_doubled() {
     let bot = Bot::rest(quiet()).await;
     let mut play = in_thread(&bot).await;
-    let key = play.to_gate();
+    let key = play.go_to_gate();
     bot.model.fault(Fault::once("POST /channels/*/messages", Misbehaviour::AnswerLost));
     let lost = bot.chat.post(&play.snapshot(), &key, false).await;
     assert!(matches!(lost, Err(PortError::Later { .. })), "{lost:?}");
@@ -99,7 +99,7 @@ async fn a_message_is_edited_only_when_what_it_says_has_changed() {
     let first = edits();
     assert_eq!(bot.chat.refresh(&play.snapshot(), &key).await, Ok(Freshness::Current));
     assert_eq!(edits(), first, "nothing has changed");
-    play.to_gate();
+    play.go_to_gate();
     assert_eq!(bot.chat.refresh(&play.snapshot(), &key).await, Ok(Freshness::Current));
     assert_eq!(edits(), first + 1);
     bot.finish();
@@ -145,7 +145,7 @@ async fn votes_are_read_page_by_page_with_present_roles_and_without_bots() {
 async fn an_archived_thread_is_opened_again_to_post() {
     let bot = Bot::rest(quiet()).await;
     let mut play = in_thread(&bot).await;
-    let key = play.to_gate();
+    let key = play.go_to_gate();
     let (thread, before) = (MessageRefThread(&play).id(), play.state.thread);
     bot.model.archive_thread("mia", thread, true, false).expect("a moderator may");
     bot.model.fault(Fault::once("POST /channels/*/messages", Misbehaviour::Answer { status: 400, code: 50_083 }));
