@@ -7,6 +7,7 @@ mod definitions;
 mod discord;
 mod discord_model;
 mod estate;
+mod engine;
 mod harness;
 mod journal_contract;
 mod process;

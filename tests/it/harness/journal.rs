@@ -1,6 +1,7 @@
 //! A journal that can be away, lose its answers, and die around every append.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,12 +27,22 @@ pub(crate) enum Fault {
 /// Faults that outlive one engine.
 #[derive(Default)]
 pub(crate) struct Faults {
-    /// One for each of the next appends.
+    /// One for each of the next appends, once [`Faults::skip`] of them have gone well.
     pub(crate) appends: Mutex<VecDeque<Fault>>,
+    /// How many appends still go well.
+    pub(crate) skip: AtomicUsize,
     /// Whether nothing can be written or read at all.
-    pub(crate) away: std::sync::atomic::AtomicBool,
+    pub(crate) away: AtomicBool,
     /// Whether prolonging the lease never returns.
-    pub(crate) renewals_hang: std::sync::atomic::AtomicBool,
+    pub(crate) renewals_hang: AtomicBool,
+}
+
+impl Faults {
+    fn next_append(&self) -> Option<Fault> {
+        let mut appends = self.appends.lock().unwrap();
+        let skips = self.skip.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        if skips { None } else { appends.pop_front() }
+    }
 }
 
 /// The real journal behind points and faults.
@@ -47,7 +58,7 @@ impl TestJournal {
     }
 
     fn is_away(&self) -> bool {
-        self.faults.away.load(std::sync::atomic::Ordering::SeqCst)
+        self.faults.away.load(Ordering::SeqCst)
     }
 }
 
@@ -62,7 +73,7 @@ impl Journal for TestJournal {
     ) -> Result<Vec<Record>, AppendError> {
         let kinds: Vec<&str> = records.iter().map(|record| record.kind.as_str()).collect();
         self.points.pass(&format!("before {kinds:?}")).await;
-        let fault = self.faults.appends.lock().unwrap().pop_front();
+        let fault = self.faults.next_append();
         let lost = || AppendError::OutcomeUnknown { stream: stream.clone(), reason: "lost".to_owned() };
         if self.is_away() || fault == Some(Fault::Away) {
             return Err(AppendError::Unavailable(Self::away()));
@@ -100,7 +111,7 @@ impl Journal for TestJournal {
     }
 
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<(), LeaseError> {
-        if self.faults.renewals_hang.load(std::sync::atomic::Ordering::SeqCst) {
+        if self.faults.renewals_hang.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
         self.inner.renew_lease(lease, ttl).await
