@@ -10,6 +10,7 @@ mod estate;
 mod engine;
 mod harness;
 mod journal_contract;
+mod journal_fixtures;
 mod process;
 mod resume;
 mod transfer;

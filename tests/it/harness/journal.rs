@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use pointsman::clock::FakeClock;
 use pointsman::domain::StreamId;
 use pointsman::store::{
     AppendError, Fence, Head, Holder, Journal, Lease, LeaseError, NewRecord, RawRecord, Record, SharedJournal, StoreError,
@@ -31,6 +32,8 @@ pub(crate) struct Faults {
     pub(crate) appends: Mutex<VecDeque<Fault>>,
     /// How many appends still go well.
     pub(crate) skip: AtomicUsize,
+    /// How long the next append takes by the engine's clock.
+    pub(crate) slow: Mutex<Option<(FakeClock, Duration)>>,
     /// Whether nothing can be written or read at all.
     pub(crate) away: AtomicBool,
     /// Whether prolonging the lease never returns.
@@ -82,6 +85,9 @@ impl Journal for TestJournal {
             return Err(lost());
         }
         let stored = self.inner.append(fence, stream, expected_seq, records).await?;
+        if let Some((clock, duration)) = self.faults.slow.lock().unwrap().take() {
+            clock.advance(duration);
+        }
         self.points.pass(&format!("after {kinds:?}")).await;
         if fault == Some(Fault::AnswerLost) {
             return Err(lost());

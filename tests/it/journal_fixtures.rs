@@ -1,0 +1,130 @@
+//! What an old version has journalled is read for ever. The files under `tests/fixtures/journal/v1` are never
+//! changed; a new variant or field gets a new file beside them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use pointsman::domain::Timestamp;
+use pointsman::domain::run::{self, End, Event, State, kind_of};
+use serde_json::Value;
+
+/// Every kind of event that there is. Whoever adds a variant is stopped by [`expect_known`], and adds it here and to
+/// a fixture.
+const KINDS: [&str; 38] = [
+    "started",
+    "thread_opened",
+    "message_posted",
+    "message_lost",
+    "rebooted",
+    "gate_opened",
+    "criteria_measured",
+    "sign_off_granted",
+    "sign_off_withdrawn",
+    "vote_refused",
+    "refused_vote_removed",
+    "gate_warned",
+    "gate_card_lost",
+    "quorum_reached",
+    "clearance_failed",
+    "gate_refused",
+    "glass_broken",
+    "gate_cleared",
+    "rollback_armed",
+    "when_evaluated",
+    "step_started",
+    "child_started",
+    "step_succeeded",
+    "step_failed",
+    "step_interrupted",
+    "step_probed",
+    "step_skipped",
+    "item_ticked",
+    "asked",
+    "answered",
+    "paused",
+    "unpaused",
+    "abort_requested",
+    "rollback_requested",
+    "rollback_started",
+    "rollback_finished",
+    "closing_began",
+    "ended",
+];
+
+fn expect_known(event: &Event) {
+    match event {
+        Event::Started(_)
+        | Event::ThreadOpened { .. }
+        | Event::MessagePosted { .. }
+        | Event::MessageLost { .. }
+        | Event::Rebooted
+        | Event::GateOpened { .. }
+        | Event::CriteriaMeasured { .. }
+        | Event::SignOffGranted { .. }
+        | Event::SignOffWithdrawn { .. }
+        | Event::VoteRefused { .. }
+        | Event::RefusedVoteRemoved { .. }
+        | Event::GateWarned { .. }
+        | Event::GateCardLost { .. }
+        | Event::QuorumReached { .. }
+        | Event::ClearanceFailed { .. }
+        | Event::GateRefused { .. }
+        | Event::GlassBroken { .. }
+        | Event::GateCleared { .. }
+        | Event::RollbackArmed { .. }
+        | Event::WhenEvaluated { .. }
+        | Event::StepStarted { .. }
+        | Event::ChildStarted { .. }
+        | Event::StepSucceeded { .. }
+        | Event::StepFailed { .. }
+        | Event::StepInterrupted { .. }
+        | Event::StepProbed { .. }
+        | Event::StepSkipped { .. }
+        | Event::ItemTicked { .. }
+        | Event::Asked(_)
+        | Event::Answered { .. }
+        | Event::Paused { .. }
+        | Event::Unpaused { .. }
+        | Event::AbortRequested { .. }
+        | Event::RollbackRequested { .. }
+        | Event::RollbackStarted { .. }
+        | Event::RollbackFinished { .. }
+        | Event::ClosingBegan { .. }
+        | Event::Ended { .. } => {}
+    }
+    assert!(KINDS.contains(&kind_of(event)), "{} is not listed", kind_of(event));
+}
+
+fn load(file: &str) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal/v1").join(file);
+    serde_json::from_str(&std::fs::read_to_string(path).expect("the fixture is there")).expect("the fixture is JSON")
+}
+
+#[test]
+fn every_event_of_version_1_loads_and_is_written_as_it_was() {
+    let mut seen = BTreeSet::new();
+    for json in load("events.json") {
+        let event: Event = serde_json::from_value(json.clone()).unwrap_or_else(|error| panic!("{error}: {json}"));
+        expect_known(&event);
+        seen.insert(kind_of(&event));
+        assert_eq!(serde_json::to_value(&event).unwrap(), json);
+    }
+    assert_eq!(seen, BTreeSet::from(KINDS), "every kind of event has a fixture");
+}
+
+#[test]
+fn a_whole_run_of_version_1_folds_to_its_end() {
+    let mut state: Option<State> = None;
+    for record in load("run-rolled-back.json") {
+        let at: Timestamp = serde_json::from_value(record["at"].clone()).unwrap();
+        let event: Event = serde_json::from_value(record["event"].clone()).unwrap();
+        assert_eq!(record["kind"], kind_of(&event));
+        state = Some(match state {
+            None => run::begin(at, &event).unwrap(),
+            Some(state) => run::evolve(state, at, &event).unwrap(),
+        });
+    }
+    let state = state.expect("it has events");
+    assert_eq!(state.end.map(|ending| ending.end), Some(End::RolledBack));
+    assert!(state.owed.iter().all(|owed| owed.posted.is_some()));
+}
