@@ -716,7 +716,8 @@ fn a_deadline_that_passes_during_a_slow_write_is_kept() {
     bench.whole_life(async |life| {
         let run = life.begin("human", Mode::Live).await;
         life.advance(290).await;
-        // The wait of five minutes ends while this is being written.
+        // The wait of five minutes ends while this is being written, and no message comes back to look at the run again.
+        bench.chat.set_away(true);
         *bench.faults.slow.lock().unwrap() = Some((bench.clock.clone(), Duration::from_secs(30)));
         life.send(&run, Input::Pause { by: lead(), reason: reason() }).await.unwrap();
         tokio::task::yield_now().await;

@@ -601,3 +601,223 @@ proptest! {
         prop_assert_eq!(state.unwrap(), play.state);
     }
 }
+
+#[test]
+fn gate_a_signature_withdrawn_during_the_last_look_is_not_overridden_by_it() {
+    let mut play = Play::at_gate();
+    let both = [(&dba(), Vote::Sign), (&lead(), Vote::Sign)];
+    play.votes(&both);
+    let removed = Input::VoteRemoved { gate: Play::gate(), card: 1, user: dba().id, vote: Vote::Sign };
+    assert_eq!(kinds(&play.put(removed)), ["sign_off_withdrawn", "clearance_failed"]);
+    assert!(play.recheck(&both).is_empty(), "what was read before the withdrawal comes too late");
+    assert_eq!(kinds(&play.votes(&both)), ["sign_off_granted", "quorum_reached"], "it may be given again");
+}
+
+#[test]
+fn gate_a_criterion_that_turns_red_during_the_last_look_stops_the_start() {
+    let mut play = Play::at_gate();
+    let both = [(&dba(), Vote::Sign), (&lead(), Vote::Sign)];
+    play.votes(&both);
+    assert_eq!(kinds(&play.measure(false)), ["criteria_measured", "clearance_failed"]);
+    assert!(play.recheck(&both).is_empty());
+    assert_eq!(kinds(&play.measure(true)), ["criteria_measured", "quorum_reached"], "the signatures were given on green");
+}
+
+#[test]
+fn gate_a_last_look_that_outlives_the_card_finds_it_expired() {
+    let mut play = Play::at_gate();
+    let both = [(&dba(), Vote::Sign), (&lead(), Vote::Sign)];
+    play.votes(&both);
+    let expires_at = play.state.gates[&Play::gate()].expires_at;
+    assert!(next_deadline(&play.state, play.now).is_some_and(|at| at <= expires_at));
+    play.now = expires_at;
+    assert_eq!(kinds(&play.recheck(&both)), ["gate_refused", "paused"]);
+}
+
+#[test]
+fn gate_a_last_look_that_makes_a_timed_phase_late_asks() {
+    let mut wish = request(Mode::Live);
+    wish.plan.runbook.phases[1].at = Some("T+20m".parse().unwrap());
+    let events = start(at(0), wish).unwrap();
+    let mut play = Play { state: begin(at(0), &events[0]).unwrap(), now: at(0), events };
+    play.put(Input::Tick);
+    play.succeed("look");
+    play.succeed("copy");
+    play.later(1_200);
+    play.measure(true);
+    let both = [(&dba(), Vote::Sign), (&lead(), Vote::Sign)];
+    assert!(kinds(&play.votes(&both)).contains(&"quorum_reached"));
+    play.now += chrono::TimeDelta::seconds(301);
+    assert_eq!(kinds(&play.recheck(&both)), ["clearance_failed", "asked"]);
+    assert_eq!(play.state.step(&step("switch")).attempts, 0);
+}
+
+#[test]
+fn gate_nothing_is_cleared_while_a_rollback_is_wanted_or_the_run_is_aborted() {
+    let both = [(&dba(), Vote::Sign), (&lead(), Vote::Sign)];
+    let retreat = Input::Rollback { rollback: None, by: Actor::Person(person(4, &["operator"])), reason: "bad".to_owned() };
+    for input in [retreat, Input::Abort { by: lead(), reason: "bad".to_owned() }] {
+        let mut play = Play::at_gate();
+        play.votes(&both);
+        play.put(input);
+        assert!(!pending(&play.state).iter().any(|effect| matches!(effect, Effect::RecheckGate { .. })));
+        assert!(play.recheck(&both).is_empty());
+        assert!(play.state.armed.is_empty());
+    }
+}
+
+#[test]
+fn gate_breaking_the_glass_opens_the_gate_whose_turn_it_is() {
+    let mut play = Play::at_gate();
+    let by = Actor::Person(person(4, &["operator"]));
+    play.put(Input::Rollback { rollback: None, by, reason: "bad".to_owned() });
+    let back = GateRef::Rollback("runtime".parse().unwrap());
+    play.put(Input::GateMeasured { gate: back.clone(), card: 1, readings: vec![] });
+    let glass = Input::BreakGlass { by: person(7, &["break_glass"]), reason: "fire".to_owned(), other_holders: true };
+    let events = play.put(glass);
+    assert!(matches!(&events[0], Event::GlassBroken { gate, .. } if *gate == back));
+}
+
+#[test]
+fn intent_first_a_second_attempt_after_a_cut_off_is_made_only_if_twice_is_as_good_as_once() {
+    let cancelled = |name: &str| {
+        let failure = Failure { kind: FailureKind::TimedOut, message: "too long".to_owned(), retryable: true };
+        Input::StepFinished(step(name), 1, Outcome::Failed { failure, checks: vec![], output: None })
+    };
+    let mut play = Play::start(Mode::Live);
+    play.succeed("look");
+    let events = play.put(cancelled("copy"));
+    assert!(matches!(&events[0], Event::StepFailed { retry_at: Some(_), .. }), "a copy has a checkpoint");
+
+    let mut wish = request(Mode::Live);
+    wish.plan.steps.get_mut("copy").unwrap().interruption = Interruption::Ask;
+    let events = start(at(0), wish).unwrap();
+    let mut play = Play { state: begin(at(0), &events[0]).unwrap(), now: at(0), events };
+    play.put(Input::Tick);
+    play.succeed("look");
+    let events = play.put(cancelled("copy"));
+    assert!(matches!(&events[0], Event::StepFailed { retry_at: None, .. }), "whether it took effect is not known");
+}
+
+#[test]
+fn fail_closed_a_run_that_ends_after_its_window_is_not_closed_at_once() {
+    let mut play = Play::past_gate();
+    play.succeed("switch");
+    play.later(3 * 3600);
+    play.put(Input::Abort { by: lead(), reason: "enough".to_owned() });
+    let failure = Failure { kind: FailureKind::Cancelled, message: String::new(), retryable: false };
+    let outcome = Outcome::Failed { failure, checks: vec![], output: None };
+    assert_eq!(kinds(&play.put(Input::StepFinished(step("smoke"), 1, outcome))), ["step_failed", "closing_began"]);
+    assert!(play.state.holds_lock());
+    assert_eq!(kinds(&play.later(30 * 60)), ["ended"]);
+}
+
+#[test]
+fn a_way_back_that_is_stopped_can_be_started_again() {
+    let mut play = Play::past_gate();
+    play.succeed("switch");
+    play.fail("smoke", false);
+    assert_eq!(kinds(&play.put(Input::Rebooted)), ["rebooted", "step_interrupted", "asked"]);
+    let stop = Input::Answer { question: 1, answer: Answer::Stop, reason: "it looks wrong".to_owned(), by: lead() };
+    assert_eq!(kinds(&play.put(stop)), ["answered", "step_failed", "closing_began"], "and is not asked about again");
+    let again = Input::Rollback { rollback: None, by: Actor::Person(person(4, &["operator"])), reason: "now".to_owned() };
+    assert_eq!(kinds(&play.put(again)), ["rollback_started", "step_started"]);
+    assert_eq!(kinds(&play.succeed("switch-back")), ["step_succeeded", "rollback_finished", "ended"]);
+}
+
+#[test]
+fn one_hand_on_the_points_a_plan_that_does_not_describe_its_steps_is_corrupt() {
+    let mut wish = request(Mode::Live);
+    wish.plan.steps.remove("copy");
+    let events = start(at(0), wish).unwrap();
+    assert!(begin(at(0), &events[0]).unwrap_err().what.contains("`copy`"));
+}
+
+#[test]
+fn pinned_the_first_event_carries_the_plan_and_its_digest() {
+    let mut play = Play::past_gate();
+    let Event::Started(started) = &play.events[0] else { panic!("a run begins with its start") };
+    assert_eq!((started.plan.clone(), started.digest), (plan(), plan().digest()));
+    let before = play.state.started.clone();
+    play.put(Input::Rebooted);
+    assert_eq!(play.state.started, before);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
+
+    #[test]
+    fn intent_first_an_attempt_of_unknown_outcome_is_never_silently_repeated(inputs in proptest::collection::vec((any_input(), 0i64..900), 1..60)) {
+        let mut play = Play::past_gate();
+        for (input, pause) in inputs {
+            play.now += chrono::TimeDelta::seconds(pause);
+            let _ = play.try_put(input);
+        }
+        // `switch` changes something, cannot be probed, and is attempted once unless a person says otherwise.
+        let mut allowed = false;
+        let mut attempts = BTreeSet::new();
+        for event in &play.events {
+            match event {
+                Event::Answered { answer: Answer::DidNotHappen | Answer::Retry, .. } => allowed = true,
+                Event::StepStarted { step, attempt, .. } if step.as_str() == "switch" => {
+                    prop_assert!(*attempt == 1 || allowed, "{:?}", kinds(&play.events));
+                    prop_assert!(attempts.insert(*attempt), "an attempt begins once");
+                    allowed = false;
+                }
+                Event::StepSucceeded { step, attempt, .. } if step.as_str() == "switch" => {
+                    prop_assert!(attempts.contains(attempt), "an outcome follows its start");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn said_once_no_two_owed_messages_share_a_key(inputs in proptest::collection::vec((any_input(), 0i64..900), 1..60)) {
+        let mut play = Play::start(Mode::Live);
+        for (input, pause) in inputs {
+            play.now += chrono::TimeDelta::seconds(pause);
+            let _ = play.try_put(input);
+        }
+        let keys: BTreeSet<_> = play.state.owed.iter().map(|owed| owed.key.clone()).collect();
+        prop_assert_eq!(keys.len(), play.state.owed.len(), "{:?}", play.state.owed);
+    }
+
+    #[test]
+    fn fail_closed_time_alone_never_opens_a_gate(pauses in proptest::collection::vec(0i64..4_000, 1..40)) {
+        let mut play = Play::at_gate();
+        play.votes(&[(&dba(), Vote::Sign)]);
+        for pause in pauses {
+            play.later(pause);
+        }
+        prop_assert_eq!(play.state.step(&step("switch")).attempts, 0);
+    }
+
+    #[test]
+    fn one_hand_on_the_points_the_lock_is_held_until_the_end(inputs in proptest::collection::vec((any_input(), 0i64..900), 1..60)) {
+        let mut play = Play::start(Mode::Live);
+        for (input, pause) in inputs {
+            play.now += chrono::TimeDelta::seconds(pause);
+            let _ = play.try_put(input);
+            let ended = play.events.iter().any(|event| matches!(event, Event::Ended { .. }));
+            prop_assert_eq!(play.state.holds_lock(), !ended);
+        }
+    }
+
+    #[test]
+    fn a_way_back_that_is_armed_is_one_authorised_action_away_until_the_end(inputs in proptest::collection::vec((any_input(), 0i64..900), 0..40)) {
+        let mut play = Play::past_gate();
+        for (input, pause) in inputs {
+            play.now += chrono::TimeDelta::seconds(pause);
+            let _ = play.try_put(input);
+            prop_assert_eq!(play.state.armed.len(), 1, "nothing disarms it");
+            let possible = play.state.end.is_none() && play.state.rollback.is_none() && play.state.rolled_back.is_empty();
+            if possible {
+                let by = Actor::Person(person(4, &["operator"]));
+                let mut now = Play { state: play.state.clone(), now: play.now, events: play.events.clone() };
+                let events = now.try_put(Input::Rollback { rollback: None, by, reason: "now".to_owned() });
+                prop_assert!(events.is_ok_and(|events| kinds(&events).contains(&"rollback_started")), "{:?}", kinds(&play.events));
+            }
+        }
+    }
+}
