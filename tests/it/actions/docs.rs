@@ -1,27 +1,35 @@
-//! `docs/actions.md` describes every action and every parameter that there is, and no other.
+//! `docs/actions*.md` describe every action and every parameter that there is, each once, and no other.
 
 use pointsman::actions::Registry;
 
+fn pages() -> String {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let mut paths: Vec<_> = std::fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable").path()).collect();
+    paths.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("actions")));
+    paths.sort();
+    paths.iter().map(|path| std::fs::read_to_string(path).expect("readable")).collect()
+}
+
 #[test]
 fn every_action_and_parameter_is_described() {
-    let text = include_str!("../../../docs/actions.md");
+    let text = pages();
     let sections: Vec<(&str, &str)> = text.split("\n## `").skip(1).filter_map(|section| section.split_once('`')).collect();
-    for spec in Registry::standard().specs() {
+    let specs = Registry::standard().specs();
+    for spec in &specs {
         let name = spec.name.as_str();
-        let section = sections.iter().find(|(title, _)| *title == name);
-        let (_, section) = section.unwrap_or_else(|| panic!("docs/actions.md has no section `{name}`"));
+        let found: Vec<&str> = sections.iter().filter(|(title, _)| *title == name).map(|(_, section)| *section).collect();
+        let [section] = found.as_slice() else { panic!("docs/actions*.md have {} sections `{name}`, not one", found.len()) };
         let properties = spec.parameters["properties"].as_object().expect("a map");
         let described: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
         for key in properties.keys() {
-            assert!(described.contains(&key.as_str()), "docs/actions.md: `{name}` lacks the parameter `{key}`");
+            assert!(described.contains(&key.as_str()), "docs/actions*.md: `{name}` lacks the parameter `{key}`");
         }
         for key in described {
-            assert!(properties.contains_key(key), "docs/actions.md: `{name}` has no parameter `{key}`");
+            assert!(properties.contains_key(key), "docs/actions*.md: `{name}` has no parameter `{key}`");
         }
-        assert!(section.contains("Dry run:"), "docs/actions.md: `{name}` does not say what a dry run does");
+        assert!(section.contains("Dry run"), "docs/actions*.md: `{name}` does not say what a dry run does");
     }
-    let known: Vec<String> = Registry::standard().specs().iter().map(|spec| spec.name.to_string()).collect();
     for (title, _) in sections {
-        assert!(known.iter().any(|name| name == title), "docs/actions.md describes `{title}`, which is no action");
+        assert!(specs.iter().any(|spec| spec.name.as_str() == title), "docs/actions*.md describe `{title}`, which is no action");
     }
 }
