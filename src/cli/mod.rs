@@ -5,6 +5,7 @@
 
 mod audit;
 mod check;
+mod copy;
 mod render;
 mod schema;
 
@@ -14,6 +15,7 @@ use crate::catalog::DefinitionsDir;
 
 pub use audit::{AuditCommand, audit};
 pub use check::{CheckArgs, Format, check};
+pub use copy::{CopyArgs, copy};
 pub use render::{RenderArgs, render};
 pub use schema::{SchemaArgs, schema};
 

@@ -8,7 +8,9 @@ mod finish;
 mod limit;
 mod load;
 mod options;
+mod plan;
 mod progress;
+mod quarantine;
 mod report;
 mod sweep;
 mod undo;
@@ -19,7 +21,9 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 pub use options::{FaultLimit, OnFault, Options, SchemaMode};
+pub use plan::{Plan, PlannedColumn, PlannedFault, PlannedTable, plan};
 pub use progress::{Phase, Progress, TableProgress};
+pub use quarantine::write_quarantine;
 pub use report::{ChangeReport, FaultReport, Report, SequenceReport, TableReport};
 pub use undo::undo;
 

@@ -48,6 +48,42 @@ fn seconds<S: serde::Serializer>(duration: &Option<Duration>, serializer: S) -> 
     duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
 }
 
+/// Tables that get a bar of their own; the rest is summed up, so that a message stays readable on a phone.
+const BARS_MAX: usize = 12;
+/// Cells of a bar.
+const BAR_CELLS: u64 = 20;
+
+impl Progress {
+    /// A bar per table, and a line with the sum, the rate and the time that is left: for a terminal and for a chat message alike.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut lines = Vec::new();
+        let width = self.tables.iter().take(BARS_MAX).map(|table| table.table.chars().count()).max().unwrap_or(0).min(30);
+        for table in self.tables.iter().take(BARS_MAX) {
+            let name: String = table.table.chars().take(30).collect();
+            let aside = if table.quarantined > 0 { format!(", {} put aside", table.quarantined) } else { String::new() };
+            lines.push(format!("{name:width$} {} {} of {}{aside}", bar(table.done, table.total), table.done, table.total));
+        }
+        if let Some(more) = self.tables.len().checked_sub(BARS_MAX).filter(|more| *more > 0) {
+            lines.push(format!("and {more} more tables"));
+        }
+        let sum = match (self.phase, self.remaining) {
+            (Phase::Constraints, _) => format!("indexes and constraints: {} of {}", self.constraints_done, self.constraints_total),
+            (Phase::Rows, Some(left)) => {
+                format!("{} of {} rows, {:.0} rows/s, {} left", self.done, self.total, self.rows_per_second, humantime::format_duration(Duration::from_secs(left.as_secs())))
+            }
+            (Phase::Rows, None) => format!("{} of {} rows", self.done, self.total),
+        };
+        lines.push(sum);
+        lines.join("\n")
+    }
+}
+
+fn bar(done: u64, total: u64) -> String {
+    let full = if total == 0 { BAR_CELLS } else { (u128::from(done.min(total)) * u128::from(BAR_CELLS) / u128::from(total)).try_into().unwrap_or(BAR_CELLS) };
+    (0..BAR_CELLS).map(|cell| if cell < full { '█' } else { '░' }).collect()
+}
+
 /// One table's progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TableProgress {
@@ -195,5 +231,29 @@ impl<'a> Tracker<'a> {
         // The callback must not be able to block the streams on the lock.
         drop(state);
         (self.report)(progress);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_show_every_table_and_what_is_left() {
+        let table = |name: &str, done, total, quarantined| TableProgress { table: name.to_owned(), done, total, quarantined };
+        let progress = Progress {
+            phase: Phase::Rows,
+            tables: vec![table("users", 50, 100, 2), table("a", 0, 0, 0)],
+            done: 50,
+            total: 100,
+            constraints_done: 0,
+            constraints_total: 0,
+            rows_per_second: 10.0,
+            remaining: Some(Duration::from_millis(5_400)),
+        };
+        let expected = "users ██████████░░░░░░░░░░ 50 of 100, 2 put aside\na     ████████████████████ 0 of 0\n50 of 100 rows, 10 rows/s, 5s left";
+        assert_eq!(progress.to_text(), expected);
+        let many = Progress { tables: (0..20).map(|number| table(&number.to_string(), 1, 2, 0)).collect(), ..progress };
+        assert!(many.to_text().contains("and 8 more tables"));
     }
 }

@@ -1,5 +1,7 @@
 //! What a copy has done, for people and for criteria.
 
+use std::fmt::Write as _;
+
 use serde::{Deserialize, Serialize};
 
 use sqlx::postgres::PgConnection;
@@ -134,6 +136,34 @@ impl Report {
             seconds,
             rows_per_second: rows as f64 / seconds.max(0.001),
         }
+    }
+
+    /// The report for people, in Markdown.
+    #[must_use]
+    pub fn to_markdown(&self) -> String {
+        let mut out = String::new();
+        let what = if self.rehearsal { "Rehearsal (nothing was written)" } else { "Copy" };
+        let _ = writeln!(
+            out,
+            "# {what}: {} rows, {} put aside, {:.1} s, {:.0} rows/s\n",
+            self.rows, self.quarantined, self.seconds, self.rows_per_second
+        );
+        out.push_str("| Table | Rows in source | Loaded | Put aside |\n|---|---:|---:|---:|\n");
+        for table in &self.tables {
+            let _ = writeln!(out, "| `{}` | {} | {} | {} |", table.table, table.source_rows, table.rows, table.quarantined);
+        }
+        let section = |out: &mut String, title: &str, lines: Vec<String>| {
+            if !lines.is_empty() {
+                let _ = writeln!(out, "\n## {title}\n\n{}", lines.join("\n"));
+            }
+        };
+        let faults = self.faults.iter().map(|fault| format!("- {} rows, {}, e.g. {}", fault.rows, fault.example.code, fault.example));
+        section(&mut out, "Put aside", faults.collect());
+        let changes = self.changes.iter().map(|change| format!("- {} values of `{}.{}` by `{}`", change.values, change.table, change.column, change.rule));
+        section(&mut out, "Changed by policy", changes.collect());
+        let left_out = self.left_out.iter().map(|item| format!("- {} `{}`: {}", item.kind, item.name, item.reason));
+        section(&mut out, "Not carried over", left_out.collect());
+        out
     }
 
     /// Adds what all attempts together put aside and changed, as the target has it.
