@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use pointsman::actions::Registry;
 use pointsman::app::{self, Parts};
 use pointsman::catalog::CheckContext;
-use pointsman::cli::{self, AuditCommand, CheckArgs, RenderArgs, SchemaArgs};
+use pointsman::cli::{self, AuditCommand, CheckArgs, CopyArgs, RenderArgs, SchemaArgs};
 use pointsman::config::{Environment, Settings};
 use pointsman::control::RollbackRequest;
 use pointsman::domain::{ParameterName, RollbackName, RunId, RunbookName};
@@ -58,6 +58,7 @@ enum Command {
         #[arg(long)]
         reason: String,
     },
+    Copy(Box<CopyArgs>),
     /// Verifies or exports the journal.
     Audit {
         #[command(subcommand)]
@@ -113,6 +114,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let path = environment.get("PATH").unwrap_or_default().to_owned();
             block_on(pointsman::sandbox::run(args, this_program()?, path))?
         }
+        Command::Copy(args) => block_on(cli::copy(&args, &mut out)),
         Command::Audit { command } => {
             let settings = Settings::load(arguments.config.as_deref(), &environment)?;
             block_on(async {
