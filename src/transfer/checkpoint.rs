@@ -4,6 +4,8 @@
 //! transaction as the rows that it covers. Each resumption raises the copy's epoch; a batch of an older epoch
 //! finds no row to update and rolls back, so a writer that was thought dead cannot add a row twice.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
@@ -120,17 +122,27 @@ pub(super) fn to_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// How often the lock is asked for, and the pause between: the server needs a moment to notice that the holder died.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(250);
+
 /// Takes the session lock that makes this process the only one that works on the copy.
 ///
 /// # Errors
-/// [`Error::Busy`] when another session holds it.
+/// [`Error::Busy`] when another session keeps holding it.
 pub(super) async fn lock(connection: &mut PgConnection, copy_id: &str) -> Result<(), Error> {
-    let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('pointsman copy ' || $1, 0))")
-        .bind(copy_id)
-        .fetch_one(connection)
-        .await
-        .map_err(|error| Error::server("locking the copy", &error))?;
-    if taken { Ok(()) } else { Err(Error::Busy { copy_id: copy_id.to_owned() }) }
+    for _ in 0..LOCK_TRIES {
+        let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('pointsman copy ' || $1, 0))")
+            .bind(copy_id)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(|error| Error::server("locking the copy", &error))?;
+        if taken {
+            return Ok(());
+        }
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    Err(Error::Busy { copy_id: copy_id.to_owned() })
 }
 
 /// What the target remembers of this copy; `None` when it was never begun there.

@@ -83,6 +83,8 @@ impl Compared {
 /// Takes rows in.
 struct Reading {
     key: Option<Vec<usize>>,
+    /// One past the last column of the key.
+    key_end: usize,
     selection: Selection,
     scratch: Vec<u8>,
     compared: Compared,
@@ -90,7 +92,9 @@ struct Reading {
 
 impl Reading {
     fn new(table: &TablePlan, selection: Selection) -> Self {
-        Self { key: table.key_positions(), selection, scratch: Vec::new(), compared: Compared::new() }
+        let key = table.key_positions();
+        let key_end = key.iter().flatten().max().map_or(0, |last| last + 1);
+        Self { key, key_end, selection, scratch: Vec::new(), compared: Compared::new() }
     }
 
     fn add(&mut self, row: &[u8]) {
@@ -114,11 +118,13 @@ impl Reading {
     fn key_hash(&mut self, row: &[u8]) -> Option<u128> {
         let key = self.key.as_ref()?;
         self.scratch.clear();
-        let fields: Vec<Option<&[u8]>> = Fields(row).collect();
-        for position in key {
-            let field = fields.get(*position).copied().flatten().unwrap_or_default();
-            self.scratch.extend_from_slice(&u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
-            self.scratch.extend_from_slice(field);
+        // In the order of the columns, which is the same on both sides.
+        for (position, field) in Fields(row).enumerate().take(self.key_end) {
+            if key.contains(&position) {
+                let field = field.unwrap_or_default();
+                self.scratch.extend_from_slice(&u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
+                self.scratch.extend_from_slice(field);
+            }
         }
         Some(row_hash(&self.scratch))
     }

@@ -1,7 +1,11 @@
 //! The movers against a real SQLite file and a real PostgreSQL server.
 
+mod applications;
+mod command;
 mod copying;
+mod crashing;
 mod hostile;
+mod reading;
 mod resuming;
 mod verifying;
 mod zoo;
