@@ -1,275 +1,346 @@
-//! Rate limits: whether a request may leave now, and if not, when.
+//! Discord's limits as they apply to our own requests: a table that says go, wait or refuse.
 //!
-//! Everything is learnt from answers, nothing is hard-coded but what Discord documents (50 requests a second, 10,000
-//! invalid ones in ten minutes): <https://discord.com/developers/docs/topics/rate-limits>. Buckets are serial:
-//! one request at a time, in the order of asking, so that the waiting ones do not leave together when a bucket
-//! resets. Times are of the machine's own clock, because the other side counts real seconds whatever
-//! speed the sandbox runs at.
+//! Invariants: in a bucket that is known no more requests are in flight than its last answer left; in one that is
+//! not, one at a time; requests of one bucket leave in the order in which they came. The table never waits and
+//! never reads a clock: instants are given to it. It runs by the wall even where the bot's clock is sped up,
+//! because the other side's windows do.
+//!
+//! Sources: <https://discord.com/developers/docs/topics/rate-limits>; buckets, numbers and windows are read from
+//! the answers' headers and never hard-coded, save for the two totals below, which no header tells.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+mod headers;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-use reqwest::header::HeaderMap;
+use reqwest::Method;
 use tokio::time::Instant;
 
-/// Requests a second of one bot, interactions and webhooks apart.
-const GLOBAL_PER_SECOND: usize = 50;
-/// The span in which [`INVALID_MAX`] counts.
-const INVALID_WINDOW: Duration = Duration::from_secs(600);
-/// Answers 401, 403 and 429 in that span after which this client stays silent. Discord bars the address at 10,000.
-const INVALID_MAX: usize = 8_000;
-/// Buckets that are remembered; beyond this, idle ones are forgotten. Tokens of interactions make new ones all the time.
-const BUCKETS_MAX: usize = 1_000;
-/// The wait after a 429 that names none that can be read.
-const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(5);
-/// The longest wait that is believed.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+use self::headers::Scope;
+pub(super) use self::headers::{Limited, RateHeaders, is_invalid};
 
-/// Where a request counts.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// Requests of one bot within [`GLOBAL_WINDOW`]; answers to interactions and webhooks do not count.
+const GLOBAL_MAX: usize = 50;
+/// The documented second, and a tenth: requests that left a second apart may arrive closer together.
+const GLOBAL_WINDOW: Duration = Duration::from_millis(1_100);
+/// Refused requests within [`INVALID_WINDOW`] after which nothing more is sent. Discord bars the address at 10,000;
+/// the rest is left to other programs behind the same address.
+const INVALID_MAX: usize = 8_000;
+/// The window of [`INVALID_MAX`].
+const INVALID_WINDOW: Duration = Duration::from_secs(600);
+/// Added to every reset, because the headers count in whole milliseconds.
+const RESET_SLACK: Duration = Duration::from_millis(10);
+/// Buckets and blocks in memory from which on those that say nothing any more are dropped: every interaction and
+/// thread leaves one behind.
+const BUCKETS_MAX: usize = 256;
+
+/// A request as the limits see it: a method on a route template, and the parameter that Discord counts apart.
+///
+/// Not `Debug`: the major parameter of a webhook is a secret.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct RouteKey {
-    /// Method and path with everything but the major parameter replaced.
+    /// `POST /channels/{id}/messages`.
     route: String,
-    /// The channel, guild, or application and token.
+    /// The channel, guild, or webhook with its token; else empty.
     major: String,
-    /// Whether the global limit counts it.
-    global: bool,
+    /// Whether it counts towards the global limit.
+    counts_globally: bool,
 }
 
 impl RouteKey {
-    /// The key of a method and a path such as `/api/v10/channels/1/messages/2`.
-    pub(super) fn of(method: &str, path: &str) -> Self {
-        let path = path.split('?').next().unwrap_or_default();
-        let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty() && *s != "api" && !is_version(s)).collect();
-        let hooks = matches!(segments.first(), Some(&("webhooks" | "interactions")));
-        let majors = if hooks { 3 } else { 2 };
-        let has_major = hooks || matches!(segments.first(), Some(&("channels" | "guilds")));
-        let mut route = method.to_owned();
-        for (index, segment) in segments.iter().enumerate() {
-            route.push('/');
-            let variable = segment.bytes().all(|byte| byte.is_ascii_digit())
-                || (hooks && index == 2)
-                || (index > 0 && segments[index - 1] == "reactions");
-            route.push_str(if variable { "*" } else { segment });
-        }
-        let major = if has_major {
-            segments.iter().skip(1).take(majors - 1).copied().collect::<Vec<_>>().join("/")
-        } else {
-            String::new()
+    /// Reads the key off a path below `/api/v10`.
+    pub(super) fn of(method: &Method, path: &str) -> Self {
+        let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let family = segments.first().copied().unwrap_or_default();
+        let carries_token = matches!(family, "webhooks" | "interactions");
+        let majors = match family {
+            "channels" | "guilds" => 1,
+            _ if carries_token => 2,
+            _ => 0,
         };
-        Self { route, major, global: !hooks }
+        let mut route = method.to_string() + " ";
+        for (index, segment) in segments.iter().enumerate() {
+            let after = index.checked_sub(1).map(|before| segments[before]);
+            route += "/";
+            route += match () {
+                () if carries_token && index == 2 => "{token}",
+                () if after == Some("reactions") => "{emoji}",
+                () if segment.bytes().all(|byte| byte.is_ascii_digit()) => "{id}",
+                () => segment,
+            };
+        }
+        let major = segments.iter().skip(1).take(majors).copied().collect::<Vec<_>>().join("/");
+        Self { route, major, counts_globally: !carries_token }
+    }
+
+    /// Method and template, without any id: fit for logs and people.
+    pub(super) fn route(&self) -> &str {
+        &self.route
+    }
+
+    fn bucket(&self, name: &str) -> BucketKey {
+        BucketKey { name: name.to_owned(), major: self.major.clone() }
     }
 }
 
-fn is_version(segment: &str) -> bool {
-    segment.strip_prefix('v').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+/// A bucket: the name Discord gave it, or the route while it has none, for one major parameter.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct BucketKey {
+    name: String,
+    major: String,
 }
 
-/// What is known of one bucket. Whoever holds its lock is the only one whose request is under way in it.
-#[derive(Debug, Default)]
-pub(super) struct Bucket {
-    remaining: Option<u32>,
-    reset_at: Option<Instant>,
-    blocked_until: Option<Instant>,
+/// A request's place in the table, from the queue to its end.
+pub(super) struct Place {
+    number: u64,
+    key: RouteKey,
+    bucket: BucketKey,
+    in_flight: bool,
+}
+
+/// What a request may do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// Leave at once; it is counted as in flight.
+    Go,
+    /// Not yet: ask again at this instant, and whenever another request has ended.
+    Wait(Option<Instant>),
+    /// Too many requests were refused lately: not before this instant.
+    Barred(Instant),
+}
+
+/// What the answer to a request said, as far as limits go.
+#[derive(Debug)]
+pub(super) struct Seen<'a> {
+    /// The headers.
+    pub(super) headers: &'a RateHeaders,
+    /// Set if it was 429.
+    pub(super) limited: Option<Limited>,
+    /// Whether it counts towards the ban.
+    pub(super) invalid: bool,
+}
+
+#[derive(Default)]
+struct Bucket {
+    /// What the last answer said; `None` until one did.
+    window: Option<Window>,
+    in_flight: u32,
+    waiting: BTreeSet<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct Window {
+    limit: u32,
+    remaining: u32,
+    /// `None` once it has passed and no answer has come since.
+    resets_at: Option<Instant>,
+}
+
+/// Every limit that is known.
+#[derive(Default)]
+pub(super) struct Limits {
+    /// Route to the name of its bucket. Bounded by the number of routes that the bot uses.
+    names: HashMap<String, String>,
+    buckets: HashMap<BucketKey, Bucket>,
+    /// Routes that a 429 closed. Kept apart from the buckets: a limit of a single field (a channel's name) closes
+    /// the route for minutes, but not what else shares its bucket.
+    blocks: HashMap<BucketKey, Instant>,
+    /// When the requests of the last [`GLOBAL_WINDOW`] left.
+    sent: VecDeque<Instant>,
+    global_block: Option<Instant>,
+    /// Set while the address itself is refused: then nothing is exempt.
+    address_block: Option<Instant>,
+    invalid: VecDeque<Instant>,
+    next: u64,
+}
+
+impl Limits {
+    /// Puts a request at the end of its bucket's queue. It must be ended by [`Limits::end`].
+    pub(super) fn enter(&mut self, key: RouteKey) -> Place {
+        let number = self.next;
+        self.next += 1;
+        let bucket = self.bucket_of(&key);
+        self.buckets.entry(bucket.clone()).or_default().waiting.insert(number);
+        Place { number, key, bucket, in_flight: false }
+    }
+
+    /// Whether the request may leave.
+    pub(super) fn admit(&mut self, place: &mut Place, now: Instant) -> Admission {
+        self.forget(now);
+        if let Some(&oldest) = self.invalid.front().filter(|_| self.invalid.len() >= INVALID_MAX) {
+            return Admission::Barred(oldest + INVALID_WINDOW);
+        }
+        self.follow_bucket(place);
+        let closed = self.blocks.get(&place.key.bucket(&place.key.route)).copied();
+        let global = self.global_gate(&place.key);
+        let bucket = self.buckets.entry(place.bucket.clone()).or_default();
+        let room = bucket.room(place.number, now);
+        if let Some(until) = [closed, global, self.address_block].into_iter().flatten().max() {
+            return Admission::Wait(Some(until));
+        }
+        if let Err(until) = room {
+            return Admission::Wait(until);
+        }
+        bucket.waiting.remove(&place.number);
+        bucket.in_flight += 1;
+        place.in_flight = true;
+        if place.key.counts_globally {
+            self.sent.push_back(now);
+        }
+        Admission::Go
+    }
+
+    /// Ends a request's stay. Without an answer it counts as used up if it had left: it may have arrived.
+    pub(super) fn end(&mut self, place: &Place, seen: Option<Seen<'_>>, now: Instant) {
+        // The queue may have moved since the request last looked.
+        for key in [self.bucket_of(&place.key), place.bucket.clone()] {
+            if let Some(bucket) = self.buckets.get_mut(&key) {
+                bucket.waiting.remove(&place.number);
+            }
+        }
+        if let Some(bucket) = self.buckets.get_mut(&place.bucket).filter(|_| place.in_flight) {
+            bucket.in_flight = bucket.in_flight.saturating_sub(1);
+            if let (None, Some(window)) = (&seen, &mut bucket.window) {
+                window.remaining = window.remaining.saturating_sub(1);
+            }
+        }
+        if let Some(seen) = seen {
+            self.learn(&place.key, &seen, now);
+        }
+        self.prune(now);
+    }
+
+    /// How many refused requests count towards the ban at present.
+    pub(super) fn invalid(&mut self, now: Instant) -> usize {
+        self.forget(now);
+        self.invalid.len()
+    }
+
+    fn bucket_of(&self, key: &RouteKey) -> BucketKey {
+        key.bucket(self.names.get(&key.route).unwrap_or(&key.route))
+    }
+
+    /// The bucket's name may have been learnt while the request waited; its number keeps its turn there.
+    fn follow_bucket(&mut self, place: &mut Place) {
+        let bucket = self.bucket_of(&place.key);
+        if bucket == place.bucket {
+            return;
+        }
+        if let Some(former) = self.buckets.get_mut(&place.bucket) {
+            former.waiting.remove(&place.number);
+        }
+        self.buckets.entry(bucket.clone()).or_default().waiting.insert(place.number);
+        place.bucket = bucket;
+    }
+
+    /// Notes the bucket's name. The queues of the nameless route move there at once, so that nobody overtakes;
+    /// should a name ever change, each request moves when it looks, because others may share the former bucket.
+    fn rename(&mut self, route: &str, name: &str) {
+        if self.names.insert(route.to_owned(), name.to_owned()).is_some() {
+            return;
+        }
+        let queues: Vec<_> = (self.buckets.iter_mut())
+            .filter(|(key, bucket)| key.name == route && !bucket.waiting.is_empty())
+            .map(|(key, bucket)| (key.major.clone(), std::mem::take(&mut bucket.waiting)))
+            .collect();
+        for (major, mut queue) in queues {
+            let bucket = self.buckets.entry(BucketKey { name: name.to_owned(), major }).or_default();
+            bucket.waiting.append(&mut queue);
+        }
+    }
+
+    fn global_gate(&self, key: &RouteKey) -> Option<Instant> {
+        if !key.counts_globally {
+            return None;
+        }
+        let full = self.sent.front().filter(|_| self.sent.len() >= GLOBAL_MAX).map(|&oldest| oldest + GLOBAL_WINDOW);
+        full.max(self.global_block)
+    }
+
+    fn learn(&mut self, key: &RouteKey, seen: &Seen<'_>, now: Instant) {
+        if let Some(name) = &seen.headers.bucket
+            && self.names.get(&key.route) != Some(name)
+        {
+            self.rename(&key.route, name);
+        }
+        if let Some((limit, remaining, reset_after)) = seen.headers.window() {
+            let resets_at = now + reset_after + RESET_SLACK;
+            let bucket = self.buckets.entry(self.bucket_of(key)).or_default();
+            bucket.observe(Window { limit, remaining, resets_at: Some(resets_at) }, now);
+        }
+        if let Some(limited) = seen.limited {
+            let until = now + limited.after + RESET_SLACK;
+            match limited.scope {
+                Scope::Global => self.global_block = self.global_block.max(Some(until)),
+                Scope::Address => self.address_block = self.address_block.max(Some(until)),
+                Scope::Route | Scope::Shared => {
+                    let block = self.blocks.entry(key.bucket(&key.route)).or_insert(until);
+                    *block = until.max(*block);
+                }
+            }
+        }
+        if seen.invalid {
+            self.invalid.push_back(now);
+        }
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while self.sent.front().is_some_and(|&at| at + GLOBAL_WINDOW <= now) {
+            self.sent.pop_front();
+        }
+        while self.invalid.front().is_some_and(|&at| at + INVALID_WINDOW <= now) {
+            self.invalid.pop_front();
+        }
+        self.global_block = self.global_block.filter(|&until| until > now);
+        self.address_block = self.address_block.filter(|&until| until > now);
+        self.blocks.retain(|_, until| *until > now);
+    }
+
+    fn prune(&mut self, now: Instant) {
+        if self.buckets.len() > BUCKETS_MAX {
+            self.buckets.retain(|_, bucket| !bucket.is_idle(now));
+        }
+    }
 }
 
 impl Bucket {
-    /// When a request may leave.
-    pub(super) fn ready_at(&self, now: Instant) -> Instant {
-        let spent = self.remaining == Some(0);
-        let reset = self.reset_at.filter(|_| spent);
-        reset.into_iter().chain(self.blocked_until).max().map_or(now, |at| at.max(now))
-    }
-}
-
-/// What a 429 says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limited {
-    /// How long to wait.
-    pub(super) after: Duration,
-    /// Whether everything has to wait.
-    pub(super) global: bool,
-}
-
-/// The limits of one bot.
-#[derive(Debug, Default)]
-pub(super) struct Limiter {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    /// Discord's name for the bucket of a route, once an answer has told it.
-    names: HashMap<String, String>,
-    buckets: HashMap<(String, String), Arc<tokio::sync::Mutex<Bucket>>>,
-    sent: VecDeque<Instant>,
-    blocked_until: Option<Instant>,
-    invalid: VecDeque<Instant>,
-}
-
-impl Limiter {
-    /// The bucket that a request counts in.
-    pub(super) fn bucket(&self, key: &RouteKey) -> Arc<tokio::sync::Mutex<Bucket>> {
-        let mut inner = self.lock();
-        if inner.buckets.len() >= BUCKETS_MAX {
-            inner.buckets.retain(|_, bucket| Arc::strong_count(bucket) > 1);
-        }
-        let name = inner.names.get(&key.route).unwrap_or(&key.route).clone();
-        Arc::clone(inner.buckets.entry((name, key.major.clone())).or_default())
+    /// Whether request `number` may leave now; if not, when time alone will let it.
+    fn room(&mut self, number: u64, now: Instant) -> Result<(), Option<Instant>> {
+        let window = self.window.as_mut().map(|window| {
+            if window.resets_at.is_some_and(|at| at <= now) {
+                *window = Window { remaining: window.limit, resets_at: None, ..*window };
+            }
+            *window
+        });
+        let resets_at = window.and_then(|window| window.resets_at);
+        let alone = self.in_flight == 0;
+        let fits = match window {
+            // A window that is used up and has no end that we know of is probed by one request at a time.
+            Some(window) => window.remaining > self.in_flight || (window.resets_at.is_none() && alone),
+            None => alone,
+        };
+        let first = self.waiting.first().is_none_or(|&first| first >= number);
+        if fits && first { Ok(()) } else { Err(resets_at) }
     }
 
-    /// Takes one of the second's requests. `Err` says when to ask again.
-    pub(super) fn pass(&self, key: &RouteKey, now: Instant) -> Result<(), Instant> {
-        let mut inner = self.lock();
-        inner.forget(now);
-        if inner.invalid.len() >= INVALID_MAX {
-            return Err(inner.invalid.front().map_or(now, |first| *first + INVALID_WINDOW));
-        }
-        if !key.global {
-            return Ok(());
-        }
-        if let Some(until) = inner.blocked_until.filter(|until| *until > now) {
-            return Err(until);
-        }
-        if inner.sent.len() >= GLOBAL_PER_SECOND {
-            return Err(inner.sent.front().map_or(now, |first| *first + Duration::from_secs(1)));
-        }
-        inner.sent.push_back(now);
-        Ok(())
+    /// Takes in what an answer said. Answers of one window may overtake each other: the least of them counts.
+    fn observe(&mut self, seen: Window, now: Instant) {
+        let current = self.window.filter(|window| window.resets_at.is_some_and(|at| at > now));
+        self.window = Some(match current {
+            Some(window) => Window {
+                limit: seen.limit,
+                remaining: seen.remaining.min(window.remaining),
+                resets_at: seen.resets_at.max(window.resets_at),
+            },
+            None => seen,
+        });
     }
 
-    /// Learns from an answer's status and headers. Returns the wait if it was a 429.
-    pub(super) fn learn(
-        &self,
-        key: &RouteKey,
-        bucket: &mut Bucket,
-        status: u16,
-        headers: &HeaderMap,
-        now: Instant,
-    ) -> Option<Limited> {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let seconds = |name: &str| text(name).and_then(|text| text.parse::<f64>().ok()).and_then(duration);
-        if let Some(remaining) = text("x-ratelimit-remaining").and_then(|text| text.parse().ok()) {
-            bucket.remaining = Some(remaining);
-            bucket.reset_at = seconds("x-ratelimit-reset-after").map(|after| now + after);
-        }
-        let mut inner = self.lock();
-        if let Some(name) = text("x-ratelimit-bucket") {
-            inner.names.insert(key.route.clone(), name.to_owned());
-        }
-        let shared = text("x-ratelimit-scope") == Some("shared");
-        if matches!(status, 401 | 403) || (status == 429 && !shared) {
-            inner.invalid.push_back(now);
-        }
-        if status != 429 {
-            return None;
-        }
-        let after = seconds("retry-after").unwrap_or(RETRY_AFTER_DEFAULT);
-        let global = text("x-ratelimit-global") == Some("true") || text("x-ratelimit-scope") == Some("global");
-        if global {
-            inner.blocked_until = Some(now + after);
-        } else {
-            bucket.blocked_until = Some(now + after);
-        }
-        Some(Limited { after, global })
+    fn is_idle(&self, now: Instant) -> bool {
+        let open = self.window.and_then(|window| window.resets_at).is_some_and(|at| at > now);
+        self.in_flight == 0 && self.waiting.is_empty() && !open
     }
-
-    /// How many invalid requests count at present.
-    pub(super) fn invalid(&self, now: Instant) -> usize {
-        let mut inner = self.lock();
-        inner.forget(now);
-        inner.invalid.len()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        // Counters stay usable whatever happened to a thread that held them.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Inner {
-    fn forget(&mut self, now: Instant) {
-        while self.sent.front().is_some_and(|at| *at + Duration::from_secs(1) <= now) {
-            self.sent.pop_front();
-        }
-        while self.invalid.front().is_some_and(|at| *at + INVALID_WINDOW <= now) {
-            self.invalid.pop_front();
-        }
-    }
-}
-
-fn duration(seconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(seconds).ok().map(|wait| wait.min(RETRY_AFTER_MAX))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(entries: &[(&'static str, &'static str)]) -> HeaderMap {
-        let entry = |(name, value): &(&'static str, &'static str)| (name.parse().unwrap(), value.parse().unwrap());
-        entries.iter().map(entry).collect()
-    }
-
-    #[test]
-    fn routes_are_keyed_by_method_path_and_major_parameter() {
-        let a = RouteKey::of("PATCH", "/api/v10/channels/1/messages/2");
-        assert_eq!(a, RouteKey::of("PATCH", "/api/v10/channels/1/messages/3"));
-        assert_ne!(a, RouteKey::of("PATCH", "/api/v10/channels/9/messages/2"), "another channel");
-        assert_ne!(a, RouteKey::of("GET", "/api/v10/channels/1/messages/2"), "another method");
-        let hook = RouteKey::of("PATCH", "/api/v10/webhooks/1/secret-token/messages/@original");
-        assert!(!hook.global, "interactions are outside the global limit");
-        assert!(!hook.route.contains("secret-token"));
-        assert_eq!(
-            RouteKey::of("PUT", "/api/v10/channels/1/messages/2/reactions/%E2%9C%85/@me"),
-            RouteKey::of("PUT", "/api/v10/channels/1/messages/2/reactions/%E2%9D%8C/@me")
-        );
-    }
-
-    #[tokio::test]
-    async fn a_spent_bucket_waits_for_its_reset_and_routes_of_one_bucket_share_it() {
-        let (limiter, now) = (Limiter::default(), Instant::now());
-        let key = RouteKey::of("POST", "/channels/1/messages");
-        let shared = limiter.bucket(&key);
-        let told = headers(&[("x-ratelimit-bucket", "abcd"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset-after", "1.5")]);
-        assert_eq!(limiter.learn(&key, &mut *shared.lock().await, 200, &told, now), None);
-        assert_eq!(shared.lock().await.ready_at(now), now + Duration::from_millis(1_500));
-        let renamed = limiter.bucket(&key);
-        let other = RouteKey::of("POST", "/channels/1/other");
-        limiter.learn(&other, &mut Bucket::default(), 200, &told, now);
-        assert!(Arc::ptr_eq(&renamed, &limiter.bucket(&other)));
-    }
-
-    #[test]
-    fn a_global_429_stops_everything_but_interactions_and_a_shared_one_is_not_our_fault() {
-        let (limiter, now) = (Limiter::default(), Instant::now());
-        let key = RouteKey::of("GET", "/channels/1");
-        let told = headers(&[("retry-after", "7"), ("x-ratelimit-global", "true")]);
-        let limited = limiter.learn(&key, &mut Bucket::default(), 429, &told, now);
-        assert_eq!(limited, Some(Limited { after: Duration::from_secs(7), global: true }));
-        assert_eq!(limiter.pass(&RouteKey::of("GET", "/guilds/1/members/2"), now), Err(now + Duration::from_secs(7)));
-        assert_eq!(limiter.pass(&RouteKey::of("POST", "/interactions/1/t/callback"), now), Ok(()));
-        assert_eq!(limiter.invalid(now), 1);
-        let shared = headers(&[("retry-after", "nonsense"), ("x-ratelimit-scope", "shared")]);
-        let limited = limiter.learn(&key, &mut Bucket::default(), 429, &shared, now);
-        assert_eq!(limited.map(|l| l.after), Some(RETRY_AFTER_DEFAULT), "never a loop without a wait");
-        assert_eq!(limiter.invalid(now), 1);
-    }
-
-    #[test]
-    fn no_more_than_fifty_leave_in_a_second_and_too_many_invalid_ones_stop_all() {
-        let (limiter, now) = (Limiter::default(), Instant::now());
-        let key = RouteKey::of("GET", "/channels/1");
-        for _ in 0..GLOBAL_PER_SECOND {
-            assert_eq!(limiter.pass(&key, now), Ok(()));
-        }
-        assert_eq!(limiter.pass(&key, now), Err(now + Duration::from_secs(1)));
-        let later = now + Duration::from_secs(1);
-        assert_eq!(limiter.pass(&key, later), Ok(()));
-        for _ in 0..INVALID_MAX {
-            limiter.learn(&key, &mut Bucket::default(), 403, &HeaderMap::new(), later);
-        }
-        assert_eq!(limiter.pass(&key, later + Duration::from_secs(2)), Err(later + INVALID_WINDOW));
-    }
-}
+mod tests;

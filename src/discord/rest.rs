@@ -7,24 +7,30 @@
 //!
 //! Invariants:
 //! - No call holds its caller longer than [`HOLD_MAX`]: what would take longer is [`Trouble::Limited`], to be tried again.
+//! - A POST is sent again only after a 429, which says that it had no effect; what may be repeated without harm is sent
+//!   once more after a failure.
 //! - A request whose answer was lost is told apart ([`Trouble::Unanswered`]) from one that was refused: only the
 //!   caller knows whether it may be repeated.
 //! - Answers are read leniently, one field at a time: a message that was posted is posted, also if Discord adds or leaves
 //!   out a field that serenity's model demands.
 //! - Neither the token nor a request's body is ever logged.
 
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, USER_AGENT};
+use bytes::{Bytes, BytesMut};
+use reqwest::StatusCode;
+use reqwest::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
 use reqwest::multipart::{Form, Part};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use serenity::http::{LightMethod, Route};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
-use super::limiter::{Limiter, RouteKey};
+use super::limiter::{Admission, Limited, Limits, Place, RateHeaders, RouteKey, Seen, is_invalid};
 use crate::engine::PortError;
 
 /// The longest that a call holds its caller, waiting for limits included.
@@ -33,6 +39,23 @@ pub const HOLD_MAX: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest wait for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// The first answer to an interaction is worth nothing later.
+/// Source: <https://discord.com/developers/docs/interactions/receiving-and-responding>.
+const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// What a request must have left of its caller's time when it leaves: one cut short may have taken effect unseen.
+const SEND_TIME_MIN: Duration = Duration::from_secs(5);
+/// How often a call is sent in all after answers 429. The limits are learnt from the first; others may share them.
+const SENT_MAX: u32 = 5;
+/// The wait before a request that may be repeated is sent a second time.
+const REPEAT_AFTER: Duration = Duration::from_millis(300);
+/// The wait that is named when only the end of other requests is waited for.
+const LATER: Duration = Duration::from_secs(1);
+/// The largest answer that is read. A page of 100 full messages is below 4 MiB.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What serenity's paths begin with; the base address takes its place.
+const DISCORD: &str = "https://discord.com";
+/// What follows in them.
+const API: &str = "/api/v10";
 /// What Discord asks of clients: a name, an address, a version.
 const AGENT: &str = concat!("DiscordBot (", env!("CARGO_PKG_REPOSITORY"), ", ", env!("CARGO_PKG_VERSION"), ")");
 
@@ -46,12 +69,19 @@ pub struct Access {
 }
 
 /// The REST interface of Discord, as one bot.
-#[derive(Debug)]
 pub struct Api {
     client: reqwest::Client,
     access: Access,
-    limiter: Limiter,
+    limits: Mutex<Limits>,
+    /// Told whenever a request has ended, which may let another leave.
+    ended: Notify,
     counts: Counts,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").field("access", &self.access).field("counts", &self.counts).finish_non_exhaustive()
+    }
 }
 
 /// How many calls came out how, since the start; for metrics.
@@ -171,6 +201,7 @@ pub struct Call<'a> {
     query: Vec<(&'static str, String)>,
     body: Option<Value>,
     files: Vec<File>,
+    within: Duration,
 }
 
 /// A file that goes with a request.
@@ -186,7 +217,11 @@ impl<'a> Call<'a> {
     /// A request without query, body or files.
     #[must_use]
     pub fn new(method: LightMethod, route: Route<'a>) -> Self {
-        Self { method, route, query: Vec::new(), body: None, files: Vec::new() }
+        let within = match route {
+            Route::InteractionResponse { .. } => FIRST_ANSWER_WITHIN,
+            _ => HOLD_MAX,
+        };
+        Self { method, route, query: Vec::new(), body: None, files: Vec::new(), within }
     }
 
     /// The same with a query parameter.
@@ -217,8 +252,14 @@ impl Api {
     /// # Errors
     /// If the HTTP client cannot be built, which only a broken TLS set-up of the machine brings about.
     pub fn new(access: Access) -> Result<Arc<Self>, reqwest::Error> {
-        let client = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(ANSWER_TIMEOUT).build()?;
-        Ok(Arc::new(Self { client, access, limiter: Limiter::default(), counts: Counts::default() }))
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(ANSWER_TIMEOUT)
+            // The token goes where the settings say and nowhere else.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        let (limits, ended, counts) = (Mutex::default(), Notify::new(), Counts::default());
+        Ok(Arc::new(Self { client, access, limits, ended, counts }))
     }
 
     /// How calls came out so far.
@@ -230,7 +271,7 @@ impl Api {
     /// How many refused requests count towards Discord's limit at present.
     #[must_use]
     pub fn invalid_requests(&self) -> usize {
-        self.limiter.invalid(Instant::now())
+        self.limits().invalid(Instant::now())
     }
 
     /// What the gateway's client is built with.
@@ -241,55 +282,81 @@ impl Api {
     /// Sends a request and returns the answer's JSON; `null` if it has none.
     ///
     /// # Errors
-    /// [`Trouble`]. Requests refused with a short 429 are repeated here, all others are not.
+    /// [`Trouble`]. Requests refused with a short 429 are repeated here, and once those other than POST that failed.
     pub async fn call(&self, call: Call<'_>) -> Result<Value, Trouble> {
-        let deadline = Instant::now() + HOLD_MAX;
+        let done = self.call_within(&call).await;
+        self.count(match &done {
+            Ok(_) => &self.counts.done,
+            Err(Trouble::Limited { .. }) => &self.counts.limited,
+            Err(Trouble::Refused { .. }) => &self.counts.refused,
+            Err(Trouble::Server { .. } | Trouble::Unanswered { .. }) => &self.counts.failed,
+        });
+        done
+    }
+
+    async fn call_within(&self, call: &Call<'_>) -> Result<Value, Trouble> {
+        let deadline = Instant::now() + call.within;
+        let latest = deadline - SEND_TIME_MIN.min(call.within / 2);
         let path = call.route.path();
-        let key = RouteKey::of(method_name(call.method), path.trim_start_matches("https://discord.com"));
+        let key = RouteKey::of(&call.method.reqwest_method(), path.trim_start_matches(DISCORD).trim_start_matches(API));
+        let (mut sent, mut repeated) = (0, false);
         loop {
-            let bucket = self.limiter.bucket(&key);
-            let Ok(mut bucket) = timeout_at(deadline, bucket.lock()).await else {
-                return Err(self.counted(Trouble::Limited { after: Duration::from_secs(1) }));
-            };
-            self.wait_turn(&key, &bucket, deadline).await.map_err(|trouble| self.counted(trouble))?;
-            let answer = self.send(&call, &path, deadline).await.map_err(|trouble| self.counted(trouble))?;
-            let limited = self.limiter.learn(&key, &mut bucket, answer.status, &answer.headers, Instant::now());
-            match limited {
-                None => return answer.read().inspect(|_| self.count(&self.counts.done)).map_err(|t| self.counted(t)),
-                Some(limited) => {
-                    let (after, global) = (limited.after, limited.global);
-                    tracing::warn!(route = ?key, after_secs = after.as_secs_f64(), global, "Discord limits the rate");
+            let slot = self.slot(&key, latest).await?;
+            let answer = self.send(call, &path, deadline).await;
+            sent += 1;
+            if let Some(limited) = slot.end(answer.as_ref().ok()) {
+                let after = limited.after;
+                tracing::warn!(route = key.route(), after_secs = after.as_secs_f64(), ?limited.scope, "Discord limits the rate");
+                // The table knows now how long: the next slot comes then, or tells that it takes too long.
+                if sent < SENT_MAX {
                     self.count(&self.counts.limited);
-                    if Instant::now() + after > deadline {
-                        return Err(Trouble::Limited { after });
-                    }
+                    continue;
                 }
+                return Err(Trouble::Limited { after });
             }
+            let trouble = match answer.and_then(Answer::read) {
+                Ok(value) => return Ok(value),
+                Err(trouble) => trouble,
+            };
+            let harmless = !matches!(call.method, LightMethod::Post);
+            let passing = matches!(trouble, Trouble::Server { .. } | Trouble::Unanswered { .. });
+            if !harmless || !passing || repeated || Instant::now() + REPEAT_AFTER > latest {
+                return Err(trouble);
+            }
+            repeated = true;
+            tokio::time::sleep(REPEAT_AFTER).await;
         }
     }
 
-    /// Waits until bucket and global limit let a request pass.
-    async fn wait_turn(&self, key: &RouteKey, bucket: &super::limiter::Bucket, deadline: Instant) -> Result<(), Trouble> {
+    /// Waits for leave to send, but not beyond `latest`.
+    async fn slot(&self, key: &RouteKey, latest: Instant) -> Result<Slot<'_>, Trouble> {
+        let later = |until: Instant| Trouble::Limited { after: until.saturating_duration_since(Instant::now()) };
+        let mut slot = Slot::enter(self, key.clone());
         loop {
-            let now = Instant::now();
-            let ready = bucket.ready_at(now);
-            let ready = if ready > now { Err(ready) } else { self.limiter.pass(key, now) };
-            match ready {
-                Ok(()) => return Ok(()),
-                Err(at) if at > deadline => return Err(Trouble::Limited { after: at - now }),
-                Err(at) => sleep_until(at).await,
+            // Registered before the table is asked, so that no ending in between is missed.
+            let mut ended = pin!(self.ended.notified());
+            ended.as_mut().enable();
+            let until = match slot.admit() {
+                Admission::Go => return Ok(slot),
+                Admission::Barred(until) => return Err(later(until)),
+                Admission::Wait(until) => until,
+            };
+            if until.is_some_and(|until| until > latest) || Instant::now() >= latest {
+                return Err(until.map_or(Trouble::Limited { after: LATER }, later));
             }
+            // The table decides, whatever the reason to look again.
+            let _ = timeout_at(until.unwrap_or(latest), ended).await;
         }
     }
 
     async fn send(&self, call: &Call<'_>, path: &str, deadline: Instant) -> Result<Answer, Trouble> {
-        let url = path.replacen("https://discord.com", self.access.api_base.trim_end_matches('/'), 1);
+        let url = path.replacen(DISCORD, self.access.api_base.trim_end_matches('/'), 1);
         let mut request = self
             .client
             .request(call.method.reqwest_method(), url)
-            .header(AUTHORIZATION, format!("Bot {}", self.access.token.expose_secret()))
+            .header(AUTHORIZATION, self.authorization()?)
             .header(USER_AGENT, AGENT)
-            .timeout(ANSWER_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1))));
+            .timeout(ANSWER_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
         if !call.query.is_empty() {
             request = request.query(&call.query);
         }
@@ -298,28 +365,78 @@ impl Api {
             (Some(body), true) => request.json(body),
             (None, true) => request.header(reqwest::header::CONTENT_LENGTH, 0),
         };
-        let response = request.send().await.map_err(unanswered)?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        // An answer that breaks off after a refusal is a refusal all the same.
-        let body = match response.bytes().await {
-            Ok(bytes) => Some(bytes),
-            Err(error) if status < 300 => return Err(unanswered(error)),
-            Err(_) => None,
-        };
-        Ok(Answer { status, headers, body: body.unwrap_or_default() })
+        let mut response = request.send().await.map_err(unanswered)?;
+        let (status, headers) = (response.status(), RateHeaders::of(response.headers()));
+        let mut body = BytesMut::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_BYTES_MAX => body.extend_from_slice(&chunk),
+                Ok(Some(_)) => return Err(Trouble::Unanswered { why: format!("more than {ANSWER_BYTES_MAX} bytes") }),
+                Ok(None) => break,
+                Err(error) if status.is_success() => return Err(unanswered(error)),
+                // An answer that breaks off after a refusal is a refusal all the same.
+                Err(_) => break,
+            }
+        }
+        Ok(Answer { status, headers, body: body.freeze() })
+    }
+
+    fn authorization(&self) -> Result<HeaderValue, Trouble> {
+        let text = format!("Bot {}", self.access.token.expose_secret());
+        let value = HeaderValue::from_str(&text);
+        let mut value = value.map_err(|_| Trouble::Refused { status: 401, code: 0, message: "this is no token".to_owned() })?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    fn limits(&self) -> MutexGuard<'_, Limits> {
+        // Counters stay usable whatever happened to a thread that held them.
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
+}
 
-    fn counted(&self, trouble: Trouble) -> Trouble {
-        self.count(match &trouble {
-            Trouble::Limited { .. } => &self.counts.limited,
-            Trouble::Refused { .. } => &self.counts.refused,
-            Trouble::Server { .. } | Trouble::Unanswered { .. } => &self.counts.failed,
-        });
-        trouble
+/// A request's place among the limits. It is given up when dropped, so that a cancelled call blocks nobody.
+struct Slot<'a> {
+    api: &'a Api,
+    place: Option<Place>,
+}
+
+impl<'a> Slot<'a> {
+    fn enter(api: &'a Api, key: RouteKey) -> Self {
+        Self { api, place: Some(api.limits().enter(key)) }
+    }
+
+    fn admit(&mut self) -> Admission {
+        let place = self.place.as_mut().expect("only the end takes the place");
+        self.api.limits().admit(place, Instant::now())
+    }
+
+    /// Takes in what the answer said, if one came; returns the wait if it is worth waiting.
+    fn end(mut self, answer: Option<&Answer>) -> Option<Limited> {
+        let limited = answer.and_then(Answer::limited);
+        if let Some(place) = self.place.take() {
+            let seen =
+                answer.map(|answer| Seen { headers: &answer.headers, limited, invalid: is_invalid(answer.status, limited) });
+            self.leave(&place, seen);
+        }
+        limited
+    }
+
+    fn leave(&self, place: &Place, seen: Option<Seen<'_>>) {
+        self.api.limits().end(place, seen, Instant::now());
+        self.api.ended.notify_waiters();
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.leave(&place, None);
+        }
     }
 }
 
@@ -352,29 +469,30 @@ fn form(body: Option<&Value>, files: &[File]) -> Form {
     form
 }
 
-fn method_name(method: LightMethod) -> &'static str {
-    match method {
-        LightMethod::Delete => "DELETE",
-        LightMethod::Get => "GET",
-        LightMethod::Patch => "PATCH",
-        LightMethod::Post => "POST",
-        LightMethod::Put => "PUT",
-    }
-}
-
 struct Answer {
-    status: u16,
-    headers: reqwest::header::HeaderMap,
-    body: bytes::Bytes,
+    status: StatusCode,
+    headers: RateHeaders,
+    body: Bytes,
 }
 
 impl Answer {
+    /// What a 429 asks to wait. The limit of edits of old messages is answered 429 too, but waiting a little does not
+    /// mend it, and it says nothing about edits of younger ones.
+    fn limited(&self) -> Option<Limited> {
+        if self.status != StatusCode::TOO_MANY_REQUESTS {
+            return None;
+        }
+        let body = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
+        let lasting = body["code"].as_u64() == Some(u64::from(codes::OLD_MESSAGE_EDITS));
+        (!lasting).then(|| self.headers.limited(&body))
+    }
+
     fn read(self) -> Result<Value, Trouble> {
         let json = if self.body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice::<Value>(&self.body) };
-        match (self.status, json) {
+        match (self.status.as_u16(), json) {
             (200..=299, Ok(value)) => Ok(value),
             (200..=299, Err(_)) => Err(Trouble::Unanswered { why: "its answer cannot be read".to_owned() }),
-            (500..=599, _) => Err(Trouble::Server { status: self.status }),
+            (500..=599, _) => Err(Trouble::Server { status: self.status.as_u16() }),
             (status, json) => {
                 let body = json.unwrap_or_default();
                 let code = body.get("code").and_then(Value::as_u64).and_then(|code| code.try_into().ok()).unwrap_or(0);

@@ -6,6 +6,7 @@ mod architecture;
 mod definitions;
 mod discord;
 mod discord_model;
+mod discord_rest;
 mod estate;
 mod engine;
 mod harness;
