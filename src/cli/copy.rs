@@ -151,7 +151,8 @@ async fn perform(args: &CopyArgs, out: &mut (dyn Write + Send), cancel: &Cancell
     }
     let report = verify::run(&args.from, &target, &verify::Options::of_copy(&options), &|_, _| {}, cancel).await?;
     if let Some(path) = &args.report {
-        std::fs::write(path, report.to_markdown()).map_err(|error| unusable("--report", format!("cannot be written: {error}")))?;
+        std::fs::write(path, report.to_markdown())
+            .map_err(|error| unusable("--report", format!("cannot be written: {error}")))?;
     }
     show(args, out, &report, &report.to_markdown())?;
     Ok(report.failed == 0)
@@ -214,12 +215,14 @@ impl CopyArgs {
         options.tables = self.tables.clone();
         options.exclude = self.exclude.clone();
         for text in &self.cast {
-            let (column, cast) = text.split_once('=').ok_or_else(|| unusable("--cast", format!("`{text}` is not TABLE.COLUMN=CAST")))?;
+            let (column, cast) =
+                text.split_once('=').ok_or_else(|| unusable("--cast", format!("`{text}` is not TABLE.COLUMN=CAST")))?;
             options.casts.insert(column.to_owned(), word("--cast", cast)?);
         }
         for text in &self.policy {
             let parts = text.split_once('=').and_then(|(place, policy)| Some((place.rsplit_once(':')?, policy)));
-            let ((column, fault), policy) = parts.ok_or_else(|| unusable("--policy", format!("`{text}` is not TABLE.COLUMN:FAULT=POLICY")))?;
+            let ((column, fault), policy) =
+                parts.ok_or_else(|| unusable("--policy", format!("`{text}` is not TABLE.COLUMN:FAULT=POLICY")))?;
             let policies: &mut BTreeMap<_, _> = options.policies.entry(column.to_owned()).or_default();
             policies.insert(word("--policy", fault)?, word("--policy", policy)?);
         }
@@ -309,7 +312,17 @@ mod tests {
 
     #[test]
     fn arguments_become_options() {
-        let options = options(&["--cast", "t.at=epoch_seconds", "--policy", "*:nul_byte=strip_nul", "--exclude", "a,b.c", "--fault-share", "0.1"]).expect("valid");
+        let options = options(&[
+            "--cast",
+            "t.at=epoch_seconds",
+            "--policy",
+            "*:nul_byte=strip_nul",
+            "--exclude",
+            "a,b.c",
+            "--fault-share",
+            "0.1",
+        ])
+        .expect("valid");
         assert_eq!(options.copy_id, "app.sqlite");
         assert_eq!(options.casts["t.at"], Cast::EpochSeconds);
         assert_eq!(options.policies["*"][&FaultCode::NulByte], Policy::StripNul);

@@ -146,7 +146,6 @@ impl<'a> Scenario<'a> {
         for person in SIGNERS {
             self.react(person, gate.id, "✅")?;
         }
-        self.wait_for_text(&run, "rollback `runtime` has finished", &["Rolled back", "rolled back"]).await?;
         self.close(&run).await?;
         let summary = self.summary(&run).await?;
         self.check("the failed smoke test rolled back on the armed signatures", summary.contains("rolled back"));
@@ -169,7 +168,7 @@ impl<'a> Scenario<'a> {
         self.react("dana", gate.id, "✅")?;
         let before = self.count(&run, "gate/cutover/1");
         self.start_bot().await?;
-        self.wait_for_text(&run, "the note of the restart", &["restart", "Back"]).await?;
+        self.wait_for_text(&run, "the note of the restart", &["was restarted", "is back"]).await?;
         for person in ["leo", "sam"] {
             self.react(person, gate.id, "✅")?;
         }
@@ -264,7 +263,7 @@ impl<'a> Scenario<'a> {
     }
 
     async fn close(&mut self, run: &Run) -> Result<(), Stuck> {
-        self.wait_for_text(run, "the run closing", &["closing", "Closing"]).await?;
+        self.wait_for_text(run, "the run closing", &["Its lock is kept until it is closed"]).await?;
         let command = "/migrate close reason:\"checked, all is well\"";
         let asked = self.stage.model.slash("leo", run.thread, command).map_err(|error| Stuck::because(command, &error))?;
         let answer = asked.message(PATIENCE).await.map_err(|error| Stuck::because("the answer to /migrate close", &error))?;

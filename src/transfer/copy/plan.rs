@@ -132,7 +132,13 @@ fn look_at(path: &Path, connection: &Connection, table: &TablePlan, sample: Opti
     let mut columns: Vec<PlannedColumn> = table.columns.iter().map(|column| planned(table, column)).collect();
     let scanned = scan(connection, table, sample, &mut columns)
         .map_err(|error| failure(path, &format!("looking at table `{}`", table.name()), &error))?;
-    Ok(PlannedTable { table: table.name().to_owned(), target: table.target.qualified(), rows: table.source.rows, scanned, columns })
+    Ok(PlannedTable {
+        table: table.name().to_owned(),
+        target: table.target.qualified(),
+        rows: table.source.rows,
+        scanned,
+        columns,
+    })
 }
 
 fn planned(table: &TablePlan, column: &ColumnPlan) -> PlannedColumn {
@@ -169,7 +175,8 @@ fn scan(connection: &Connection, table: &TablePlan, sample: Option<u64>, columns
         (RowKey::Rowid(alias), Some(sample)) => {
             let key = quoted(alias);
             let (min, max): (i64, i64) =
-                connection.query_row(&format!("SELECT min({key}), max({key}) FROM {name}"), [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                connection
+                    .query_row(&format!("SELECT min({key}), max({key}) FROM {name}"), [], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let width = (i128::from(max) - i128::from(min)) / i128::from(STRETCHES) + 1;
             let each = sample.div_ceil(STRETCHES);
             let sql = format!("SELECT {list} FROM {name} WHERE {key} >= ? AND {key} < ? ORDER BY {key} LIMIT {each}");
@@ -230,7 +237,8 @@ impl Plan {
         let mut out = String::new();
         let _ = writeln!(out, "# Plan: {} tables\n", if self.creates { "create and load" } else { "fill existing" });
         for table in &self.tables {
-            let looked = if table.scanned == table.rows { "all looked at".to_owned() } else { format!("{} looked at", table.scanned) };
+            let looked =
+                if table.scanned == table.rows { "all looked at".to_owned() } else { format!("{} looked at", table.scanned) };
             let _ = writeln!(out, "## `{}` to `{}`: {} rows, {looked}\n", table.table, table.target, table.rows);
             out.push_str("| Column | Declared | Values | Becomes | Does not fit |\n|---|---|---|---|---|\n");
             for column in &table.columns {
@@ -258,12 +266,26 @@ impl Plan {
 impl PlannedColumn {
     fn write_row(&self, out: &mut String) {
         let found = self.found.iter().map(|(class, count)| format!("{count} {class}")).collect::<Vec<_>>().join(", ");
-        let cast = self.cast.and_then(|cast| serde_json::to_value(cast).ok()).and_then(|word| Some(format!(" ({})", word.as_str()?)));
+        let cast =
+            self.cast.and_then(|cast| serde_json::to_value(cast).ok()).and_then(|word| Some(format!(" ({})", word.as_str()?)));
         let faults = self.faults.iter().map(|fault| {
-            format!("{} {}: e.g. {} {}; policy `{}`", fault.values, fault.code, fault.example, fault.reason, fault.policy.as_str())
+            format!(
+                "{} {}: e.g. {} {}; policy `{}`",
+                fault.values,
+                fault.code,
+                fault.example,
+                fault.reason,
+                fault.policy.as_str()
+            )
         });
         let faults = faults.collect::<Vec<_>>().join("<br>").replace('|', "\\|");
         let declared = if self.declared.is_empty() { "(none)" } else { &self.declared };
-        let _ = writeln!(out, "| `{}` | {declared} | {found} | {}{} | {faults} |", self.column, self.target_type, cast.unwrap_or_default());
+        let _ = writeln!(
+            out,
+            "| `{}` | {declared} | {found} | {}{} | {faults} |",
+            self.column,
+            self.target_type,
+            cast.unwrap_or_default()
+        );
     }
 }

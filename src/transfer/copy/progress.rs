@@ -68,9 +68,17 @@ impl Progress {
             lines.push(format!("and {more} more tables"));
         }
         let sum = match (self.phase, self.remaining) {
-            (Phase::Constraints, _) => format!("indexes and constraints: {} of {}", self.constraints_done, self.constraints_total),
+            (Phase::Constraints, _) => {
+                format!("indexes and constraints: {} of {}", self.constraints_done, self.constraints_total)
+            }
             (Phase::Rows, Some(left)) => {
-                format!("{} of {} rows, {:.0} rows/s, {} left", self.done, self.total, self.rows_per_second, humantime::format_duration(Duration::from_secs(left.as_secs())))
+                format!(
+                    "{} of {} rows, {:.0} rows/s, {} left",
+                    self.done,
+                    self.total,
+                    self.rows_per_second,
+                    humantime::format_duration(Duration::from_secs(left.as_secs()))
+                )
             }
             (Phase::Rows, None) => format!("{} of {} rows", self.done, self.total),
         };
@@ -80,7 +88,11 @@ impl Progress {
 }
 
 fn bar(done: u64, total: u64) -> String {
-    let full = if total == 0 { BAR_CELLS } else { (u128::from(done.min(total)) * u128::from(BAR_CELLS) / u128::from(total)).try_into().unwrap_or(BAR_CELLS) };
+    let full = if total == 0 {
+        BAR_CELLS
+    } else {
+        (u128::from(done.min(total)) * u128::from(BAR_CELLS) / u128::from(total)).try_into().unwrap_or(BAR_CELLS)
+    };
     (0..BAR_CELLS).map(|cell| if cell < full { '█' } else { '░' }).collect()
 }
 

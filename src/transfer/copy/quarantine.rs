@@ -29,7 +29,10 @@ pub async fn write_quarantine(target: &SecretString, copy_id: &str, out: &mut (d
     let mut count = 0;
     while let Some(row) = rows.try_next().await.map_err(failed)? {
         let line: String = row.try_get(0).map_err(failed)?;
-        writeln!(out, "{line}").map_err(|error| Error::Options { option: "quarantine".to_owned(), says: format!("the file cannot be written: {error}") })?;
+        writeln!(out, "{line}").map_err(|error| Error::Options {
+            option: "quarantine".to_owned(),
+            says: format!("the file cannot be written: {error}"),
+        })?;
         count += 1;
     }
     Ok(count)

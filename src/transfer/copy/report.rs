@@ -157,9 +157,13 @@ impl Report {
                 let _ = writeln!(out, "\n## {title}\n\n{}", lines.join("\n"));
             }
         };
-        let faults = self.faults.iter().map(|fault| format!("- {} rows, {}, e.g. {}", fault.rows, fault.example.code, fault.example));
+        let faults =
+            self.faults.iter().map(|fault| format!("- {} rows, {}, e.g. {}", fault.rows, fault.example.code, fault.example));
         section(&mut out, "Put aside", faults.collect());
-        let changes = self.changes.iter().map(|change| format!("- {} values of `{}.{}` by `{}`", change.values, change.table, change.column, change.rule));
+        let changes = self
+            .changes
+            .iter()
+            .map(|change| format!("- {} values of `{}.{}` by `{}`", change.values, change.table, change.column, change.rule));
         section(&mut out, "Changed by policy", changes.collect());
         let left_out = self.left_out.iter().map(|item| format!("- {} `{}`: {}", item.kind, item.name, item.reason));
         section(&mut out, "Not carried over", left_out.collect());
