@@ -10,7 +10,7 @@ use pointsman::domain::run::{
 };
 use pointsman::domain::{MessageRef, RunId, StreamId};
 use pointsman::engine::{EngineError, Hint, Runs as _, SendError, StartError};
-use pointsman::store::{Holder, Journal as _, LeaseError, NewRecord};
+use pointsman::store::{Holder, LeaseError, NewRecord};
 
 use crate::harness::chat::PostFault;
 use crate::harness::engine::{
@@ -498,9 +498,8 @@ fn an_abort_cancels_the_attempt_and_keeps_lock_and_way_back() {
     });
 }
 
-#[test]
-fn what_a_crash_left_behind_is_ended_before_the_rollback_begins() {
-    // Killed right after the child has taken effect: its end is never journalled.
+/// A run killed right after the child of its step `switch` had taken effect: its end was never journalled.
+fn killed_after_the_switch() -> (Bench, RunId) {
     let killed = |moment| {
         let bench = Bench::new();
         bench.effects.next("switch", &[Behaviour::WithChild]);
@@ -512,6 +511,23 @@ fn what_a_crash_left_behind_is_ended_before_the_rollback_begins() {
     };
     let bench = (1..100).find_map(killed).expect("the moment comes");
     let run = bench.whole_life(async |life| life.handle.runs()[0].id.clone());
+    (bench, run)
+}
+
+#[test]
+fn what_a_crash_left_behind_is_proven_gone_before_a_step_is_checked() {
+    let (bench, run) = killed_after_the_switch();
+    bench.whole_life(async |life| {
+        life.play(&run, &team).await;
+        life.expect_settled(&run).await;
+        assert_eq!(bench.effects.took(&run, "switch"), 1);
+        assert_eq!(bench.effects.former_groups(), [group_of(1)]);
+    });
+}
+
+#[test]
+fn what_a_crash_left_behind_is_ended_before_the_rollback_begins() {
+    let (bench, run) = killed_after_the_switch();
     bench.effects.set_cannot_end(true);
     bench.whole_life(async |life| {
         life.send(&run, roll_back(operator())).await.unwrap();
