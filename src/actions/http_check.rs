@@ -5,10 +5,9 @@
 //! Redirects are answers like others, unless `follow: true`; even then a request that carries secrets stays with the
 //! server that they were meant for.
 //!
-//! Dry run: a request that changes nothing is really made, once. If the answer is not the expected one, that is
-//! noted and the result counts as simulated, since the steps before were only rehearsed too; no answer at all is
-//! a failure. A request that changes something is not made. Interruption: repeated if it changes nothing, else a person
-//! is asked.
+//! Dry run: a request that changes nothing is really made. After a step that was only rehearsed and may have changed
+//! what is asked, it is made once, and an answer that is not the expected one makes the result simulated. A request
+//! that changes something is not made. Interruption: repeated if it changes nothing, else a person is asked.
 
 use std::collections::BTreeMap;
 
@@ -242,13 +241,14 @@ impl Action for HttpCheck {
                 json!({ "status": null, "body": null, "headers": {}, "latency_ms": null, "attempts": 0 }),
             ));
         }
+        let Some(step) = &context.rehearsed_before else { return self.perform(context, parameters).await };
         let answer = check.ask().await?.map_err(|silence| Trouble::passing(format!("{}: {silence}", check.name())))?;
         let unmet = check.unmet(&answer);
         let result = check.result(&answer, 1);
         if unmet.is_empty() {
             return Ok(Done::real(result));
         }
-        context.note(&format!("dry run: not as expected at present, which the steps before would change: {}", unmet.join("; ")));
+        context.note(&format!("dry run: not as expected, which `{step}` would have changed: {}", unmet.join("; ")));
         Ok(Done::simulated(result))
     }
 }

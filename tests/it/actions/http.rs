@@ -42,12 +42,8 @@ async fn serve() -> String {
 }
 
 async fn check(bench: &Bench, with: Value) -> Outcome {
-    check_in(Mode::Live, bench, with).await
-}
-
-async fn check_in(mode: Mode, bench: &Bench, with: Value) -> Outcome {
     let url = serve().await;
-    bench.one(json!({ "web": { "http": { "url": url } } }), "http.check", with, mode).await
+    bench.one(json!({ "web": { "http": { "url": url } } }), "http.check", with, Mode::Live).await
 }
 
 #[tokio::test]
@@ -115,18 +111,27 @@ async fn a_redirect_is_followed_if_wished_and_secrets_stay_with_their_server() {
 }
 
 #[tokio::test]
-async fn a_dry_run_asks_once_and_does_not_take_the_present_for_the_future() {
-    let expect = json!({ "json": ["body.plain == 'x'"] });
-    let with = json!({ "target": "web", "path": "/echo", "until": "1h", "expect": expect });
-    let (result, simulated) = expect_done(check_in(Mode::DryRun, &Bench::new(), with).await);
+async fn a_dry_run_does_not_take_the_state_before_a_rehearsed_step_for_the_one_after_it() {
+    let targets = json!({ "web": { "http": { "url": serve().await } } });
+    let wrong = json!({ "target": "web", "path": "/echo", "until": "1h", "expect": { "json": ["body.plain == 'x'"] } });
+    let mut right = wrong.clone();
+    right["headers"] = json!({ "x-plain": "x" });
+    let change = json!({ "target": "web", "path": "/change-hangs", "method": "POST", "body": {} });
+    let mut once = wrong.clone();
+    once.as_object_mut().expect("a map").shift_remove("until");
+    let steps = json!([
+        step("before", "http.check", once),
+        step("change", "http.check", change),
+        step("wrong", "http.check", wrong),
+        step("right", "http.check", right),
+    ]);
+    let bench = Bench::new();
+    let mut run = bench.run(runbook(targets, steps), json!({}), Mode::DryRun).await;
+    assert!(expect_failed(run.perform("before").await).message.contains("does not hold"), "nothing explains it");
+    assert_eq!(run.go("change").await["status"], Value::Null, "it was not sent");
+    let (result, simulated) = expect_done(run.perform("wrong").await);
     assert_eq!((&result["status"], &result["attempts"], simulated), (&json!(200), &json!(1), true));
-    let with = json!({ "target": "web", "path": "/echo", "headers": { "x-plain": "x" }, "expect": expect });
-    assert!(!expect_done(check_in(Mode::DryRun, &Bench::new(), with).await).1, "what is seen is seen");
-    let failure = expect_failed(check_in(Mode::DryRun, &Bench::new(), json!({ "url": "http://127.0.0.1:1/" })).await);
-    assert!(failure.message.contains("no answer"), "{}", failure.message);
-    let with = json!({ "target": "web", "path": "/change-hangs", "method": "POST", "body": {} });
-    let (result, simulated) = expect_done(check_in(Mode::DryRun, &Bench::new(), with).await);
-    assert_eq!((&result["status"], simulated), (&Value::Null, true));
+    assert!(!expect_done(run.perform("right").await).1, "what is seen is seen");
 }
 
 #[tokio::test]
