@@ -6,22 +6,28 @@
 //!
 //! serenity hangs for ever on an upgrade or a RESUME that is never answered, and turns a known event that it cannot parse
 //! into `Unknown` at DEBUG. Hence the watchdog, which probes a quiet connection and rebuilds a deaf one, and the
-//! raw handler, which counts what could not be read and asks for a look over REST instead.
+//! raw handler, which counts what could not be read and asks for a look over REST instead. A heartbeat that is
+//! acknowledged proves nothing: only events and answered probes count as signs of life.
+
+mod connection;
+mod pace;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
 use serde_json::Value;
-use serenity::all::{ChunkGuildFilter, Client, ClientBuilder, Context, Event, GatewayIntents, RawEventHandler, ReactionType};
+use serenity::all::{ChunkGuildFilter, Context, Event, Interaction, RawEventHandler, ReactionType};
 use serenity::async_trait;
-use serenity::gateway::{GatewayError as SerenityGatewayError, ShardManager};
-use serenity::http::{HttpBuilder, LightMethod, Route};
+use serenity::gateway::GatewayError as SerenityGatewayError;
+use serenity::http::{LightMethod, Route};
 use serenity::model::id as serenity_id;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::connection::Connection;
+use self::pace::Pace;
 use super::chat::{DiscordChat, SIGN, VETO};
 use super::interactions::Interactions;
 use super::rest::{Api, Call, Trouble};
@@ -48,8 +54,8 @@ pub const DEAF_AFTER_DEFAULT: Duration = Duration::from_secs(150);
 const RETRY_MIN: Duration = Duration::from_secs(2);
 /// The longest wait between two connections.
 const RETRY_MAX: Duration = Duration::from_secs(300);
-/// How long a client may take to close.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(8);
+/// The longest pause between two looks at a connection.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
 
 /// Why the bot cannot live on the gateway. Trying again would not help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +76,7 @@ pub enum GatewayError {
 pub struct Health {
     connected: AtomicBool,
     heard_at: Mutex<Instant>,
+    pace: Mutex<Pace>,
     /// Known events that could not be parsed.
     pub unparsed: AtomicU64,
     /// How often a new session began.
@@ -83,6 +90,7 @@ impl Health {
         Self {
             connected: AtomicBool::new(false),
             heard_at: Mutex::new(Instant::now()),
+            pace: Mutex::default(),
             unparsed: AtomicU64::new(0),
             sessions: AtomicU64::new(0),
             rebuilt: AtomicU64::new(0),
@@ -103,6 +111,17 @@ impl Health {
 
     fn heard(&self) {
         *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn begun(&self) {
+        self.connected.store(true, Ordering::Relaxed);
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner).begin(Instant::now());
+    }
+
+    /// How long no new session is to be begun.
+    fn rest(&self) -> Option<Duration> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner).rest(Instant::now())
     }
 }
 
@@ -149,6 +168,8 @@ impl std::fmt::Debug for Gateway {
 enum Ended {
     Stopped,
     Deaf,
+    /// Too many sessions were begun: none for this long.
+    Resting(Duration),
     Failed(String),
     Fatal(GatewayError),
 }
@@ -181,10 +202,15 @@ impl Gateway {
         let mut registered = false;
         loop {
             if !registered {
-                registered = self.register().await;
+                registered = stop.run_until_cancelled(self.register()).await.unwrap_or(false);
             }
             let sessions = self.health.sessions.load(Ordering::Relaxed);
+            let mut rest = None;
             match self.connect(&stop).await {
+                Ended::Resting(time) => {
+                    tracing::error!(secs = time.as_secs(), "too many gateway sessions were begun; none until later");
+                    rest = Some(time);
+                }
                 Ended::Stopped => return Ok(()),
                 Ended::Fatal(error) => return Err(error),
                 Ended::Deaf => {
@@ -198,7 +224,7 @@ impl Gateway {
             wait = if worked { RETRY_MIN } else { (wait * 2).min(RETRY_MAX) };
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(rest.unwrap_or(wait)) => {}
             }
         }
     }
@@ -212,76 +238,76 @@ impl Gateway {
     }
 
     async fn connect(&self, stop: &CancellationToken) -> Ended {
-        let events = Events { gateway: self.clone(), live: Arc::new(AtomicBool::new(true)), shard: Arc::new(Mutex::new(None)) };
-        self.health.heard();
-        let mut client = match self.client(events.clone()).await {
-            Ok(client) => client,
-            Err(why) => return Ended::Failed(why),
+        let url = match stop.run_until_cancelled(self.leave_to_connect()).await {
+            None => return Ended::Stopped,
+            Some(Err(ended)) => return ended,
+            Some(Ok(url)) => url,
         };
-        let shards = Arc::clone(&client.shard_manager);
-        let ended = tokio::select! {
-            () = stop.cancelled() => Ended::Stopped,
-            () = self.watch(&events) => Ended::Deaf,
-            result = client.start() => ended(result),
+        let (live, shard) = (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(None)));
+        let events = Events { gateway: self.clone(), live, shard, home: Handle::current() };
+        self.health.heard();
+        let mut connection = match Connection::open(&self.api, url, Arc::new(events.clone())) {
+            Ok(connection) => connection,
+            Err(error) => return Ended::Failed(error.to_string()),
+        };
+        let ended = loop {
+            tokio::select! {
+                () = stop.cancelled() => break Ended::Stopped,
+                why = connection.ended() => break ended(why),
+                () = tokio::time::sleep((self.settings.deaf_after / 8).min(LOOK_EVERY_MAX)) => {}
+            }
+            self.health.connected.store(connection.stands().await, Ordering::Relaxed);
+            if let Some(ended) = self.look(&events) {
+                break ended;
+            }
         };
         events.live.store(false, Ordering::Relaxed);
         self.health.connected.store(false, Ordering::Relaxed);
-        close(&shards).await;
+        connection.close().await;
         ended
     }
 
-    async fn client(&self, events: Events) -> Result<Client, String> {
-        // serenity asks once, and when that fails uses another address for the rest of its life: so ask first.
-        let answer = self.api.call(Call::new(LightMethod::Get, Route::Gateway)).await.map_err(|trouble| trouble.to_string())?;
-        let url = answer["url"].as_str().ok_or("Discord names no gateway")?.to_owned();
-        let (access, http) = self.api.access();
-        let http = HttpBuilder::new(access.token.expose_secret())
-            .client(http.clone())
-            .proxy(access.api_base.clone())
-            .ratelimiter_disabled(true)
-            .build();
-        let intents = GatewayIntents::GUILDS | GatewayIntents::GUILD_MESSAGES | GatewayIntents::GUILD_MESSAGE_REACTIONS;
-        let built = ClientBuilder::new_with_http(http, intents).raw_event_handler(events).await;
-        let client = built.map_err(|error| error.to_string())?;
-        *client.ws_url.lock().await = url;
-        Ok(client)
-    }
-
-    /// Returns when the connection has been deaf for too long. Probes it halfway.
-    async fn watch(&self, events: &Events) {
-        let patience = self.settings.deaf_after;
-        let mut probed = false;
-        loop {
-            let silent = self.health.silent_for();
-            if silent >= patience {
-                return;
-            }
-            if silent < patience / 2 {
-                probed = false;
-            } else if !probed {
-                probed = events.probe();
-            }
-            let next = if silent < patience / 2 { patience / 2 } else { patience };
-            tokio::time::sleep((next - silent).max(Duration::from_millis(1)).min(patience / 4)).await;
+    /// The gateway's address, if a session may be begun now.
+    async fn leave_to_connect(&self) -> Result<String, Ended> {
+        if let Some(rest) = self.health.rest() {
+            return Err(Ended::Resting(rest));
         }
+        let answer = match self.api.call(Call::new(LightMethod::Get, Route::GatewayBot)).await {
+            Ok(answer) => answer,
+            Err(Trouble::Refused { status: 401, .. }) => return Err(Ended::Fatal(GatewayError::Token)),
+            Err(trouble) => return Err(Ended::Failed(trouble.to_string())),
+        };
+        if let Some(rest) = pace::rest_told(&answer) {
+            return Err(Ended::Resting(rest));
+        }
+        let url = answer["url"].as_str().ok_or_else(|| Ended::Failed("Discord names no gateway".to_owned()))?;
+        Ok(url.to_owned())
+    }
+
+    /// Whether the connection is to be given up. Probes it when it has been silent for half its time.
+    fn look(&self, events: &Events) -> Option<Ended> {
+        if let Some(rest) = self.health.rest() {
+            return Some(Ended::Resting(rest));
+        }
+        let (silent, patience) = (self.health.silent_for(), self.settings.deaf_after);
+        if silent >= patience {
+            return Some(Ended::Deaf);
+        }
+        if silent >= patience / 2 {
+            events.probe(silent);
+        }
+        None
     }
 }
 
-fn ended(result: serenity::Result<()>) -> Ended {
-    match result {
-        Ok(()) => Ended::Failed("the client ended".to_owned()),
-        Err(serenity::Error::Gateway(SerenityGatewayError::InvalidAuthentication)) => Ended::Fatal(GatewayError::Token),
-        Err(serenity::Error::Gateway(
-            SerenityGatewayError::DisallowedGatewayIntents | SerenityGatewayError::InvalidGatewayIntents,
-        )) => Ended::Fatal(GatewayError::Intents),
-        Err(error) => Ended::Failed(error.to_string()),
-    }
-}
-
-/// Closes a client's shards; one that hangs is left behind, and its events are no longer heard.
-async fn close(shards: &Arc<ShardManager>) {
-    if tokio::time::timeout(CLOSE_TIMEOUT, shards.shutdown_all()).await.is_err() {
-        tracing::warn!("a gateway connection did not close in time");
+fn ended(why: Option<SerenityGatewayError>) -> Ended {
+    match why {
+        None => Ended::Failed("the client ended".to_owned()),
+        Some(SerenityGatewayError::InvalidAuthentication) => Ended::Fatal(GatewayError::Token),
+        Some(SerenityGatewayError::DisallowedGatewayIntents | SerenityGatewayError::InvalidGatewayIntents) => {
+            Ended::Fatal(GatewayError::Intents)
+        }
+        Some(error) => Ended::Failed(error.to_string()),
     }
 }
 
@@ -292,19 +318,33 @@ struct Events {
     /// Whether this is still the connection in use.
     live: Arc<AtomicBool>,
     /// Where probes are sent.
-    shard: Arc<Mutex<Option<serenity::gateway::ShardMessenger>>>,
+    shard: Arc<Mutex<Option<Shard>>>,
+    /// The bot's own runtime.
+    home: Handle,
+}
+
+/// Where a session takes orders.
+struct Shard {
+    messenger: serenity::gateway::ShardMessenger,
+    /// For which silence it was last probed: a shorter one since means that something was heard.
+    probed_after: Option<Duration>,
 }
 
 impl Events {
-    /// Asks for something that the gateway must answer. `false` if there is no session yet.
-    fn probe(&self) -> bool {
-        let shard = self.shard.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(shard) = shard.as_ref() else { return false };
+    /// Asks for something that the gateway must answer by an event: the bot's own membership, which needs no intent.
+    /// Once in each silence.
+    fn probe(&self, silent: Duration) {
+        let mut shard = self.shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(shard) = shard.as_mut() else { return };
+        let probed = shard.probed_after.is_some_and(|before| before < silent);
+        shard.probed_after = Some(silent);
+        if probed {
+            return;
+        }
         let settings = &self.gateway.settings;
         let own = ChunkGuildFilter::UserIds(vec![serenity_id::UserId::new(settings.bot.get())]);
         let guild = serenity_id::GuildId::new(settings.guild.get());
-        shard.chunk_guild(guild, Some(1), false, own, Some("probe".to_owned()));
-        true
+        shard.messenger.chunk_guild(guild, Some(1), false, own, Some("probe".to_owned()));
     }
 
     fn hint(&self, hint: Hint) {
@@ -338,7 +378,8 @@ impl Events {
             return;
         }
         self.gateway.health.unparsed.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(event = name, "a known event could not be parsed; Discord or serenity has changed");
+        let why = why_unparsed(name, value);
+        tracing::error!(event = name, why, "a known event could not be parsed; Discord or serenity has changed");
         if name == "INTERACTION_CREATE" {
             self.excuse(value).await;
         } else {
@@ -357,6 +398,12 @@ impl Events {
             tracing::warn!(%trouble, "could not tell that an interaction was not understood");
         }
     }
+}
+
+/// What serenity misses in an event; it tells only for interactions, of which each counts.
+fn why_unparsed(name: &str, value: &Value) -> String {
+    let interaction = (name == "INTERACTION_CREATE").then(|| serde_json::from_value::<Interaction>(value.clone()));
+    interaction.and_then(Result::err).map_or_else(|| "its shape is not the known one".to_owned(), |error| error.to_string())
 }
 
 /// The events that something here depends upon.
@@ -388,17 +435,29 @@ impl RawEventHandler for Events {
             return;
         }
         self.gateway.health.heard();
+        if let Event::Ready(ready) = &event {
+            let shard = Shard { messenger: context.shard.clone(), probed_after: None };
+            *self.shard.lock().unwrap_or_else(PoisonError::into_inner) = Some(shard);
+            self.gateway.health.begun();
+            let guild = self.gateway.settings.guild;
+            if !ready.ready.guilds.iter().any(|known| known.id.get() == guild.get()) {
+                tracing::error!(%guild, "the bot is not on the server: invite it, or check the server's id in the settings");
+            }
+        }
+        // What follows may open connections, which must outlive this one.
+        let events = self.clone();
+        self.home.spawn(async move { events.take(event).await });
+    }
+}
+
+impl Events {
+    async fn take(&self, event: Event) {
         let hint = |channel: serenity::all::ChannelId, message: serenity::all::MessageId| Hint::Reactions {
             channel: ChannelId::new(channel.get()),
             message: MessageId::new(message.get()),
         };
         match event {
-            Event::Ready(_) => {
-                *self.shard.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.shard.clone());
-                self.gateway.health.connected.store(true, Ordering::Relaxed);
-                self.gateway.health.sessions.fetch_add(1, Ordering::Relaxed);
-                self.catch_up();
-            }
+            Event::Ready(_) => self.catch_up(),
             Event::Resumed(_) => self.gateway.health.connected.store(true, Ordering::Relaxed),
             Event::InteractionCreate(event) => self.gateway.interactions.handle(event.interaction).await,
             Event::ReactionAdd(event) => {
@@ -416,5 +475,24 @@ impl RawEventHandler for Events {
             Event::Unknown(event) => self.unparsed(&event.kind, &event.value).await,
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_interaction_that_cannot_be_parsed_is_told_with_the_missing_field() {
+        let event = json!({ "t": "INTERACTION_CREATE", "d": {
+            "id": "5", "application_id": "6", "type": 1, "token": "t", "version": 1,
+        }});
+        let event: Event = serde_json::from_value(event).expect("any event is one");
+        let Event::Unknown(event) = event else { panic!("it was parsed") };
+        let why = why_unparsed(&event.kind, &event.value);
+        assert!(why.contains("missing field"), "{why}");
+        assert!(!why_unparsed("MESSAGE_DELETE", &json!({})).contains("field"));
     }
 }

@@ -1,6 +1,7 @@
 //! The production Discord client against the model: messages, votes, commands, forms, trouble, the gateway.
 //! The engine is played by a fake that remembers what it was told, and a run is driven by hand through the domain.
 
+mod connection;
 mod fake;
 mod gateway;
 mod messages;
