@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ pub struct CopyArgs {
     /// Do not compare the databases after the copy
     #[arg(long)]
     pub no_verify: bool,
-    /// The copy's name in the target: the same one goes on where it stopped [default: the source's file name]
+    /// The copy's name in the target: the same one goes on where it stopped [default: the source's path]
     #[arg(long, value_name = "NAME")]
     pub id: Option<String>,
     /// Copy these tables only
@@ -208,10 +208,17 @@ fn unusable(option: &str, says: String) -> Error {
 }
 
 impl CopyArgs {
+    /// The source's full path, or its end if it is very long; its name alone where it does not exist.
+    fn default_id(&self) -> String {
+        let path = std::fs::canonicalize(&self.from).ok();
+        let path = path.as_deref().or(self.from.file_name().map(Path::new)).unwrap_or(&self.from).to_string_lossy().into_owned();
+        let cut = path.chars().count().saturating_sub(200);
+        path.chars().skip(cut).collect()
+    }
+
     /// The options of the library.
     fn options(&self) -> Result<Options, Error> {
-        let name = self.from.file_name().map(|name| name.to_string_lossy().into_owned());
-        let mut options = Options::new(self.id.clone().or(name).unwrap_or_default());
+        let mut options = Options::new(self.id.clone().unwrap_or_else(|| self.default_id()));
         options.tables = self.tables.clone();
         options.exclude = self.exclude.clone();
         for text in &self.cast {

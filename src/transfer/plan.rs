@@ -320,7 +320,13 @@ fn plan_created(
         ColumnPlan { policies: policies_of(&table, column, options), ..planned }
     };
     let columns: Vec<ColumnPlan> = (0..table.columns.len()).filter(is_copied).map(plan_column).collect();
-    let target = target::Table { schema: options.target_schema.clone(), name: table.name.clone(), oid: 0, columns: Vec::new() };
+    let target = target::Table {
+        schema: options.target_schema.clone(),
+        name: table.name.clone(),
+        oid: 0,
+        partitioned: false,
+        columns: Vec::new(),
+    };
     let mut planned = finish(table, target, columns);
     compute(&mut planned, left_out);
     Ok(planned)

@@ -93,6 +93,8 @@ pub(super) struct Table {
     pub(super) schema: String,
     pub(super) name: String,
     pub(super) oid: i64,
+    /// Whether its rows live in partitions, where a row's place alone does not name it.
+    pub(super) partitioned: bool,
     pub(super) columns: Vec<Column>,
 }
 
@@ -146,6 +148,7 @@ pub(super) async fn read_tables(connection: &mut PgConnection, schema: &str) -> 
                 schema: schema.to_owned(),
                 name: row.try_get("table_name")?,
                 oid: row.try_get("oid")?,
+                partitioned: row.try_get("partitioned")?,
                 columns: Vec::new(),
             };
             if row.try_get::<Option<String>, _>("column_name")?.is_none() {
@@ -180,7 +183,7 @@ fn read_column(row: &sqlx::postgres::PgRow) -> Result<Column, sqlx::Error> {
 /// A domain's base type is taken, one level deep; a domain over a domain is read by PostgreSQL from text.
 /// A sequence counts when the column owns it (identity, serial) or when its default calls it.
 const TABLES: &str = "
-SELECT c.oid::int8 AS oid, c.relname AS table_name, a.attname AS column_name,
+SELECT c.oid::int8 AS oid, c.relkind = 'p' AS partitioned, c.relname AS table_name, a.attname AS column_name,
        format_type(a.atttypid, a.atttypmod) AS type_name,
        coalesce(b.typname, t.typname)::text AS base_name,
        CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS modifier,

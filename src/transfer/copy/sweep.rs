@@ -29,6 +29,14 @@ pub(super) async fn sweep(
     let Some(offenders) = &deferred.offenders else { return Ok(0) };
     let table = plan.tables.iter().find(|table| table.target.qualified() == deferred.table);
     let table = table.ok_or_else(|| Error::Defect(format!("no plan for {}", deferred.table)))?;
+    if table.target.partitioned {
+        return Err(Error::Server {
+            doing: format!("making {} of {}", deferred.what, deferred.table),
+            reason: format!("{reason}; rows of a partitioned table are not put aside after loading, correct them in the source"),
+            sqlstate: String::new(),
+            retryable: false,
+        });
+    }
     let (compared, _) = comparable(table);
     let mut swept = 0;
     loop {
