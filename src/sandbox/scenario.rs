@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::Connection as _;
 
+use super::discord::transcript::plain;
 use super::discord::{ChannelId, Chat, Message, MessageId, Pending};
 use super::estate::faults::{Backend, Faults};
 use super::stage::Stage;
@@ -345,13 +346,12 @@ impl<'a> Scenario<'a> {
 
     /// What the last lines tell of a run, taken from its summary.
     fn report(&mut self, run: &Run, summary: &str) {
-        let interesting = |line: &&str| {
-            ["digest", "signed", "✅", "last step", "window until", "Rollback"].iter().any(|word| line.contains(word))
-        };
-        let lines: Vec<String> = summary.lines().filter(interesting).take(8).map(|line| format!("  {}", line.trim())).collect();
-        self.say(format!("{}    {}", run.id, summary.lines().next().unwrap_or_default()));
-        for line in lines {
-            self.say(line);
+        let text = self.stage.model.read(|chat| plain(chat, summary));
+        let wanted = ["succeeded", "rolled back", "digest", "last step", "window", "took", "operations_lead", "dba", "security"];
+        let interesting = |line: &&str| wanted.iter().any(|word| line.contains(word)) && !line.starts_with("Steps:");
+        self.say(run.id.clone());
+        for line in text.lines().filter(interesting).take(9) {
+            self.say(format!("  {}", line.trim()));
         }
     }
 

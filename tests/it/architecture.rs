@@ -258,8 +258,7 @@ fn paths(tokens: &[Token], module: &[String]) -> Vec<PathUse> {
 fn expand(tokens: &[Token], mut index: usize, prefix: &[String], leaves: &mut Vec<PathUse>) -> usize {
     let mut segments = prefix.to_vec();
     let mut line = tokens.get(index).map_or(0, |token| token.line);
-    loop {
-        let Some(token) = tokens.get(index) else { break };
+    while let Some(token) = tokens.get(index) {
         if is_identifier(&token.text) || token.text == "*" {
             segments.push(token.text.clone());
             line = token.line;

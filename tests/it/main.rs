@@ -1,6 +1,8 @@
 //! The integration tests: one binary, behaviour through the front door.
 //! They need the PostgreSQL server that `bin/test` starts.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test, wherever in the harness it stands")]
+
 mod actions;
 mod architecture;
 mod definitions;

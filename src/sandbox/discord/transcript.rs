@@ -278,7 +278,7 @@ fn answered(response: &Response) -> Option<String> {
 }
 
 /// Mentions by name, stamps as times, custom emoji by name.
-fn plain(chat: &Chat, text: &str) -> String {
+pub(in crate::sandbox) fn plain(chat: &Chat, text: &str) -> String {
     let replaced = MARK.replace_all(text, |found: &Captures<'_>| {
         if let Some(seconds) = found.get(2) {
             let at = seconds.as_str().parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));

@@ -201,7 +201,7 @@ impl FakePerformer {
             | Event::StepInterrupted { step, .. } => *step == job.step,
             _ => false,
         });
-        let last = about.last();
+        let last = about.next_back();
         if !matches!(&last, Some(Event::StepStarted { attempt, .. }) if *attempt == job.attempt) {
             let message = format!("{} attempt {} began after {last:?}", job.step, job.attempt);
             self.world.lock().violations.push(message);
