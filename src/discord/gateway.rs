@@ -487,12 +487,13 @@ mod tests {
     #[test]
     fn an_interaction_that_cannot_be_parsed_is_told_with_the_missing_field() {
         let event = json!({ "t": "INTERACTION_CREATE", "d": {
-            "id": "5", "application_id": "6", "type": 1, "token": "t", "version": 1,
+            "id": "5", "application_id": "6", "type": 2, "token": "t", "version": 1, "channel_id": "7",
+            "entitlements": [], "attachment_size_limit": 1, "data": { "id": "8", "name": "status", "type": 1 },
         }});
         let event: Event = serde_json::from_value(event).expect("any event is one");
         let Event::Unknown(event) = event else { panic!("it was parsed") };
         let why = why_unparsed(&event.kind, &event.value);
-        assert!(why.contains("missing field"), "{why}");
+        assert!(why.contains("missing field `locale`"), "{why}");
         assert!(!why_unparsed("MESSAGE_DELETE", &json!({})).contains("field"));
     }
 }
