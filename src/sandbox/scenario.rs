@@ -64,6 +64,8 @@ struct Run {
 const SIGNERS: [&str; 3] = ["dana", "leo", "sam"];
 /// Rows of the smaller runs: enough to be real, few enough not to be waited for.
 const ROWS_SMALL: u32 = 5_000;
+/// Rows of the run whose copy is interrupted: enough for the copy to be seen under way.
+const ROWS_TO_INTERRUPT: u32 = 100_000;
 
 impl<'a> Scenario<'a> {
     /// Prepares the scenario on a stage whose bot has not been started.
@@ -136,7 +138,7 @@ impl<'a> Scenario<'a> {
     /// A smoke check fails after the switch: the armed signatures roll back without anybody's help.
     async fn rollback_path(&mut self) -> Result<(), Stuck> {
         self.scene("A second migration, elsewhere: its smoke test will fail after the switch");
-        self.fresh_estate().await?;
+        self.fresh_estate(ROWS_SMALL).await?;
         let rehearsal = self.start_run("dry_run").await?;
         self.summary(&rehearsal).await?;
         let faults = Faults { items_fail_on: Some(Backend::Postgres), ..Faults::default() };
@@ -157,14 +159,19 @@ impl<'a> Scenario<'a> {
 
     /// The bot is killed at a gate, misses a vote, and finds it when it is back.
     async fn killed_at_its_gate(&mut self) -> Result<(), Stuck> {
-        self.scene("A third migration: the bot is killed with kill -9 while it waits at the gate");
-        self.fresh_estate().await?;
+        self.scene("A third migration: the bot is killed with kill -9 in the middle of the copy");
+        self.fresh_estate(ROWS_TO_INTERRUPT).await?;
         let rehearsal = self.start_run("dry_run").await?;
         self.summary(&rehearsal).await?;
         let run = self.start_run("live").await?;
         self.tick_checklist(&run).await?;
+        let copying = |text: &str| text.lines().any(|line| line.contains("▶ Copy clusters"));
+        self.wait("the copy", |chat| chat.posts_in(run.thread).into_iter().any(|m| copying(&m.text())).then_some(())).await?;
+        self.kill_bot().await?;
+        self.start_bot().await?;
         let gate = self.gate_card(&run).await?;
-        self.stage.kill_bot().await.map_err(|error| Stuck::because("killing the bot", &error))?;
+        self.scene("It went on with the copy; now it is killed again, while it waits at the gate");
+        self.kill_bot().await?;
         self.scene("Dana signs while nobody is there to see it; then the bot is started again");
         self.react("dana", gate.id, "✅")?;
         let before = self.count(&run, "gate/cutover/1");
@@ -175,6 +182,7 @@ impl<'a> Scenario<'a> {
         }
         self.confirm_sample(&run).await?;
         self.check("the gate's card was not posted twice", before == 1 && self.count(&run, "gate/cutover/1") == 1);
+        self.check("no message of the run stands twice", self.doubled(&run).is_empty());
         self.close(&run).await?;
         let summary = self.summary(&run).await?;
         let (source, target) = (self.source_rows()?, self.target_rows().await?.unwrap_or_default());
@@ -211,8 +219,8 @@ impl<'a> Scenario<'a> {
         Ok(())
     }
 
-    async fn fresh_estate(&mut self) -> Result<(), Stuck> {
-        self.stage.fresh_estate(ROWS_SMALL).await.map_err(|error| Stuck::because("a fresh practice estate", &error))
+    async fn fresh_estate(&mut self, rows: u32) -> Result<(), Stuck> {
+        self.stage.fresh_estate(rows).await.map_err(|error| Stuck::because("a fresh practice estate", &error))
     }
 
     /// `/migrate start`, its modal, and the thread that follows.
@@ -296,6 +304,19 @@ impl<'a> Scenario<'a> {
         let begun = Instant::now();
         let found = self.stage.model.wait_for(PATIENCE, look).await;
         found.map_err(|_| Stuck(format!("{what} did not come within {} s", begun.elapsed().as_secs())))
+    }
+
+    async fn kill_bot(&mut self) -> Result<(), Stuck> {
+        self.stage.kill_bot().await.map_err(|error| Stuck::because("killing the bot", &error))
+    }
+
+    /// The markers that stand under more than one message of the run's thread.
+    fn doubled(&self, run: &Run) -> Vec<String> {
+        let texts: Vec<String> = self.stage.model.read(|chat| chat.posts_in(run.thread).iter().map(|m| m.text()).collect());
+        let mut markers: Vec<&str> =
+            texts.iter().filter_map(|text| text.lines().last()).filter(|line| line.starts_with("run-")).collect();
+        markers.sort_unstable();
+        markers.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0].to_owned()).collect()
     }
 
     fn count(&self, run: &Run, marker: &str) -> usize {

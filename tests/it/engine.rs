@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pointsman::clock::Clock as _;
 use pointsman::domain::run::{
-    Answer, End, Event, GateRef, Input, ListRef, Mode, QuestionKind, Rejection, Status, StepStatus, Vote, VoteRefusal,
+    Answer, End, Event, GateRef, Input, ListRef, MessageKey, Mode, QuestionKind, Rejection, Status, StepStatus, Vote, VoteRefusal,
 };
 use pointsman::domain::{MessageRef, RunId, StreamId};
 use pointsman::engine::{EngineError, Hint, Runs as _, SendError, StartError};
@@ -249,7 +249,7 @@ fn a_message_whose_answer_was_lost_is_not_posted_again() {
 }
 
 #[test]
-fn messages_are_posted_in_the_order_in_which_they_are_owed() {
+fn notes_are_posted_in_the_order_in_which_they_are_owed_and_cards_before_them() {
     let bench = Bench::new();
     bench.whole_life(async |life| {
         let run = life.begin("move", Mode::Live).await;
@@ -260,7 +260,12 @@ fn messages_are_posted_in_the_order_in_which_they_are_owed() {
         life.advance(300).await;
         let shown: Vec<_> = bench.chat.visible().into_iter().map(|message| message.key).collect();
         let owed: Vec<_> = life.state(&run).owed.iter().map(|owed| owed.key.clone()).collect();
-        assert_eq!(shown, owed);
+        assert_eq!(shown.len(), owed.len());
+        let notes =
+            |keys: &[MessageKey]| keys.iter().filter(|key| key.as_str().starts_with("note/")).cloned().collect::<Vec<_>>();
+        assert_eq!(notes(&shown), notes(&owed));
+        let place = |key: &str| shown.iter().position(|shown| shown.as_str() == key).unwrap();
+        assert!(place("gate/cutover/1") < place("note/7"), "what people must act on does not wait behind what they may read");
     });
 }
 

@@ -6,6 +6,7 @@
 mod actions;
 mod architecture;
 mod definitions;
+mod demo;
 mod discord;
 mod discord_model;
 mod discord_rest;

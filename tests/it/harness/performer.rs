@@ -194,7 +194,7 @@ impl FakePerformer {
         let stream = StreamId::new("run", job.run.state.id().as_str()).unwrap();
         let records = self.journal.load(&stream).await.unwrap();
         let events = records.iter().map(|record| serde_json::from_str::<Event>(&record.body).unwrap());
-        let about = events.filter(|event| match event {
+        let mut about = events.filter(|event| match event {
             Event::StepStarted { step, .. }
             | Event::StepSucceeded { step, .. }
             | Event::StepFailed { step, .. }
