@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::mpsc::Receiver;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, ToSql};
@@ -225,7 +226,7 @@ pub(super) struct BatchLimits {
 }
 
 /// Reads what is left of `part` in batches. Rows that the checkpoint covers are read again, compared with
-/// its digest, and not sent.
+/// its digest, and not sent. Empty buffers that come back by `spares` are filled again, so that memory does not grow with the table.
 ///
 /// # Errors
 /// [`Error::SourceChanged`] when the covered rows are no longer what they were; [`Error::Fault`] for the first faulty row
@@ -236,13 +237,15 @@ pub(super) fn read_batches(
     table: &TablePlan,
     part: &Part,
     limits: BatchLimits,
+    spares: &Receiver<Vec<u8>>,
     mut send: impl FnMut(Batch) -> ControlFlow<()>,
 ) -> Result<(), Error> {
     let scan = Scan { connection, path, table, low: part.low, high: part.high, encoding: Encoding::Copy(table.format) };
     let covered = part.seen();
     let mut seen = 0_u64;
     let mut batch = Batch::after(Running::default(), None);
-    let mut buffer = Vec::with_capacity(limits.bytes + limits.bytes / 8);
+    let mut spare = || spares.try_recv().unwrap_or_else(|_| Vec::with_capacity(limits.bytes + limits.bytes / 8));
+    let mut buffer = spare();
     scan.run(&mut buffer, |row, buffer| {
         seen += 1;
         batch.running.update(&buffer[row.start..]);
@@ -270,7 +273,7 @@ pub(super) fn read_batches(
         }
         let next = Batch::after(batch.running, batch.last_key.clone());
         let mut full = std::mem::replace(&mut batch, next);
-        full.payload = std::mem::replace(buffer, Vec::with_capacity(limits.bytes + limits.bytes / 8));
+        full.payload = std::mem::replace(buffer, spare());
         Ok(send(full))
     })?;
     if seen < covered {

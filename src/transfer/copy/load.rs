@@ -101,10 +101,11 @@ async fn load_part(
 ) -> Result<(Connection, Part), Error> {
     // One batch waits while one is read and one is sent.
     let (sender, mut receiver) = mpsc::channel::<Batch>(1);
+    let (give_back, spares) = std::sync::mpsc::channel();
     let limits = BatchLimits { rows: shared.options.batch_rows, bytes: shared.options.batch_bytes };
     let (path, plan, from) = (Arc::clone(&shared.path), Arc::clone(&table), part.clone());
     let reader = tokio::task::spawn_blocking(move || {
-        let read = read_batches(&source, &path, &plan, &from, limits, |batch| match sender.blocking_send(batch) {
+        let read = read_batches(&source, &path, &plan, &from, limits, &spares, |batch| match sender.blocking_send(batch) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         });
@@ -134,6 +135,9 @@ async fn load_part(
         if !faults.is_empty() {
             check_limit(shared)?;
         }
+        batch.payload.clear();
+        // A reader that has ended needs no buffer.
+        let _ = give_back.send(batch.payload);
     }
     let (source, read) = reader.await.map_err(|error| Error::Defect(error.to_string()))?;
     read?;
