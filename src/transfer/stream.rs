@@ -244,7 +244,7 @@ pub(super) fn read_batches(
     let covered = part.seen();
     let mut seen = 0_u64;
     let mut batch = Batch::after(Running::default(), None);
-    let mut spare = || spares.try_recv().unwrap_or_else(|_| Vec::with_capacity(limits.bytes + limits.bytes / 8));
+    let spare = || spares.try_recv().unwrap_or_else(|_| Vec::with_capacity(limits.bytes + limits.bytes / 8));
     let mut buffer = spare();
     scan.run(&mut buffer, |row, buffer| {
         seen += 1;
