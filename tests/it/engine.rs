@@ -319,14 +319,8 @@ fn a_gate_whose_last_look_outlives_the_card_refuses() {
         let (run, card) = at_gate(life).await;
         life.react(card, &dba(), Vote::Sign).await;
         // The votes arrive, and then Discord is away for the last look.
-        let lead_signs = bench.chat.votes_read();
-        bench.chat.react(card, &lead(), Vote::Sign);
-        life.handle.hint(Hint::Reactions { channel: card.channel, message: card.message });
-        while bench.chat.votes_read() == lead_signs {
-            tokio::task::yield_now().await;
-        }
-        bench.chat.set_away(true);
-        life.settle().await;
+        bench.chat.be_away_after_votes();
+        life.react(card, &lead(), Vote::Sign).await;
         life.advance(31 * 60).await;
         bench.chat.set_away(false);
         life.advance(10 * 60).await;

@@ -51,6 +51,7 @@ struct ChatInner {
     post_faults: VecDeque<PostFault>,
     posts_asked: usize,
     votes_read: usize,
+    away_after: Option<usize>,
 }
 
 impl ChatWorld {
@@ -66,6 +67,12 @@ impl ChatWorld {
     /// Whether nothing can be reached.
     pub(crate) fn set_away(&self, away: bool) {
         self.lock().away = away;
+    }
+
+    /// Makes everything unreachable as soon as the votes have been read once more.
+    pub(crate) fn be_away_after_votes(&self) {
+        let mut inner = self.lock();
+        inner.away_after = Some(inner.votes_read + 1);
     }
 
     /// What goes wrong with the next posts, in order.
@@ -215,6 +222,10 @@ impl Chat for FakeChat {
         let message = inner.messages.iter().find(|message| Some(message.at) == at && !message.deleted);
         let Some(message) = message else { return Err(PortError::Gone { why: "the card is gone".to_owned() }) };
         let vote = |(user, vote): &(UserId, Vote)| ReactionVote { person: inner.people[user].clone(), vote: *vote };
-        Ok(message.reactions.iter().map(vote).collect())
+        let votes: Vec<ReactionVote> = message.reactions.iter().map(vote).collect();
+        if inner.away_after.is_some_and(|reads| reads <= inner.votes_read) {
+            (inner.away, inner.away_after) = (true, None);
+        }
+        Ok(votes)
     }
 }

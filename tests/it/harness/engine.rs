@@ -202,6 +202,9 @@ pub(crate) struct Life<'a> {
     pub(crate) journal: SharedJournal,
 }
 
+/// How often every other task gets its turn before nothing more is expected of them.
+const ROUNDS: usize = 20;
+
 /// What a person does.
 #[derive(Debug)]
 pub(crate) enum Deed {
@@ -239,7 +242,12 @@ impl Life<'_> {
         loop {
             tokio::select! {
                 biased;
-                () = self.handle.idle() => return,
+                () = self.handle.idle() => {
+                    if self.stays_idle().await {
+                        return;
+                    }
+                    continue;
+                }
                 () = self.bench.effects.hung() => {}
             }
             // A hanging attempt counts as activity: what else goes on cannot be told from it, but is over soon.
@@ -249,6 +257,18 @@ impl Life<'_> {
                 return;
             }
         }
+    }
+
+    /// Whether nothing begins either when every task that can has run. A task that goes on to wait for time does not
+    /// count as activity, and must have begun its wait before the clock is moved.
+    async fn stays_idle(&self) -> bool {
+        for _ in 0..ROUNDS {
+            tokio::task::yield_now().await;
+            if futures_util::FutureExt::now_or_never(self.handle.idle()).is_none() {
+                return false;
+            }
+        }
+        true
     }
 
     pub(crate) fn snapshot(&self, run: &RunId) -> Snapshot {
@@ -299,7 +319,8 @@ impl Life<'_> {
                 }
             }
         }
-        panic!("the run never ends: {:#?}", self.state(run).status(self.bench.clock.now()));
+        let status = self.state(run).status(self.bench.clock.now());
+        panic!("the run never ends: {status:?}, after {:?}", self.kinds(run).await);
     }
 
     /// A gate's card as it stands in chat.
