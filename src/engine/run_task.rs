@@ -156,7 +156,9 @@ impl RunTask {
                 self.flights.remove(&id);
                 self.perform_pending();
             }
-            Letter::Input(Envelope { input, reply, mut active }) => {
+            Letter::Input(Envelope { input, reply, active }) => {
+                // What was kept while the store was away did not count meanwhile; now it is work again.
+                let mut active = active.or_else(|| Some(self.shared.activity.begin()));
                 let result = self.decide_and_append(input, reply.is_none(), &mut active).await;
                 // Effects begin before the input stops counting as activity, so that the engine never looks idle in between.
                 self.perform_pending();
