@@ -219,6 +219,17 @@ fn the_gate_and_the_first_gated_step_are_journalled_together() {
 }
 
 #[test]
+fn what_people_must_act_on_does_not_wait_behind_what_they_may_read() {
+    let mut play = Play::at_gate();
+    let at = MessageRef { channel: ChannelId::new(1), message: MessageId::new(2) };
+    play.put(Input::MessagePosted(MessageKey::new("plan"), at));
+    play.put(Input::ThreadOpened(ChannelId::new(2)));
+    let posts: Vec<String> = pending(&play.state).iter().map(Effect::id).filter(|id| id.starts_with("message/")).collect();
+    let place = |part: &str| posts.iter().position(|id| id.contains(part)).unwrap();
+    assert!(place("gate/cutover/1") < place("note/"), "{posts:?}");
+}
+
+#[test]
 fn sign_off_by_the_requester_is_refused() {
     let mut play = Play::at_gate();
     let events = play.votes(&[(&requester(), Vote::Sign), (&lead(), Vote::Sign)]);
