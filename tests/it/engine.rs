@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pointsman::clock::Clock as _;
+use pointsman::control::{self, RollbackRequest};
 use pointsman::domain::run::{
     Answer, End, Event, GateRef, Input, ListRef, MessageKey, Mode, QuestionKind, Rejection, Status, StepStatus, Vote, VoteRefusal,
 };
@@ -872,5 +873,26 @@ fn a_step_whose_when_is_false_is_skipped() {
         assert_eq!(bench.effects.took(&run, "poke"), 0);
         assert_eq!(status(life, &run), Status::Ended(End::Succeeded));
         assert_eq!(bench.planning.pinned.lock().unwrap().as_slice(), [run]);
+    });
+}
+
+#[test]
+fn an_armed_rollback_is_started_over_the_hosts_socket() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let run = hanging_switch(life).await;
+        let folder = tempfile::tempdir().unwrap();
+        let request = RollbackRequest { run: run.clone(), rollback: None, reason: reason(), user: "root".to_owned() };
+        assert_eq!(control::ask(folder.path(), &request).await.unwrap(), None, "no bot runs there");
+
+        let listener = control::listen(folder.path()).unwrap();
+        let stop = tokio_util::sync::CancellationToken::new();
+        tokio::spawn(control::serve(listener, Arc::new(life.handle.clone()), stop.clone()));
+        let unknown = RollbackRequest { run: RunId::from_random(99), ..request.clone() };
+        let refused = control::ask(folder.path(), &unknown).await.unwrap();
+        assert!(matches!(refused, Some(control::Answer::Refused(why)) if why.contains(run.as_str())), "the open runs are named");
+        assert_eq!(control::ask(folder.path(), &request).await.unwrap(), Some(control::Answer::Started));
+        assert!(life.kinds(&run).await.contains(&"rollback_started"));
+        stop.cancel();
     });
 }
