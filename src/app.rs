@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -379,6 +378,5 @@ impl crate::engine::Chat for NoChat {
 /// # Errors
 /// If there is none there.
 pub async fn open_existing_journal(settings: &Settings) -> anyhow::Result<SharedJournal> {
-    debug_assert!(!settings.store.expose_secret().is_empty(), "the settings have a default for the store");
     store::open_existing(&settings.store).await.context("opening the journal")
 }
