@@ -230,6 +230,17 @@ fn what_people_must_act_on_does_not_wait_behind_what_they_may_read() {
 }
 
 #[test]
+fn a_step_that_is_cut_off_again_and_again_asks_instead_of_looping() {
+    let mut play = Play::start(Mode::Live);
+    for _ in 0..4 {
+        let events = play.put(Input::Rebooted);
+        assert_eq!(events.last().map(kind_of), Some("step_started"), "`look` only looks: it is repeated");
+    }
+    assert_eq!(play.put(Input::Rebooted).last().map(kind_of), Some("asked"));
+    assert!(play.put(Input::Rebooted).iter().all(|event| kind_of(event) != "step_started"));
+}
+
+#[test]
 fn sign_off_by_the_requester_is_refused() {
     let mut play = Play::at_gate();
     let events = play.votes(&[(&requester(), Vote::Sign), (&lead(), Vote::Sign)]);
