@@ -11,6 +11,7 @@ mod digest;
 mod duration;
 mod hash;
 mod ids;
+pub mod issue;
 mod plan;
 pub mod run;
 pub mod runbook;
@@ -25,6 +26,7 @@ pub use ids::{
     ActionName, ChannelId, GuildId, InvalidName, MessageId, MessageRef, ParameterName, Person, PhaseName, RoleId, RoleName,
     RollbackName, RunId, RunbookName, StepName, TargetName, UserId,
 };
+pub use issue::{IssueDraft, IssueRef, RepositoryName};
 pub use plan::{Interruption, PinnedFile, Plan, StepKind, StepTraits, TargetIdentity};
 pub use stream::{InvalidStreamId, STREAM_ID_LENGTH_MAX, StreamId};
 
