@@ -12,6 +12,7 @@ mod duration;
 mod hash;
 mod ids;
 pub mod issue;
+mod message;
 mod plan;
 pub mod run;
 pub mod runbook;
@@ -27,6 +28,7 @@ pub use ids::{
     RollbackName, RunId, RunbookName, StepName, TargetName, UserId,
 };
 pub use issue::{IssueDraft, IssueRef, RepositoryName};
+pub use message::MessageKey;
 pub use plan::{Interruption, PinnedFile, Plan, StepKind, StepTraits, TargetIdentity};
 pub use stream::{InvalidStreamId, STREAM_ID_LENGTH_MAX, StreamId};
 

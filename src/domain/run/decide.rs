@@ -4,12 +4,12 @@ use super::advance::{Draft, advance, stop};
 use super::event::{Answer, End, Event, FailureKind, Finding, ListRef, QuestionKind, Reading};
 use super::gate::{self, Recheck};
 use super::input::{Input, Outcome};
-use super::message::{MessageKey, MessageKind};
+use super::message::MessageKind;
 use super::rejection::Rejection;
 use super::rollback;
 use super::state::{RollbackStage, State, StepStatus, confirmation};
 use super::step;
-use crate::domain::{MessageRef, Person, StepKind, StepName, Timestamp};
+use crate::domain::{MessageKey, MessageRef, Person, StepKind, StepName, Timestamp};
 
 /// The events that follow from `input` at `now`, everything that comes next by itself included. Empty if
 /// nothing changes: an observation that says nothing new, an outcome of an attempt that is over.

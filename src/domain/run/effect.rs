@@ -1,10 +1,10 @@
 //! What still has to be done in the world. Derived from the state alone, so that a restart finds the same list.
 
 use super::event::{GateRef, ProcessGroup};
-use super::message::{MessageKey, Owed, Place};
+use super::message::{Owed, Place};
 use super::state::{RollbackStage, Standing, State, StepStatus};
 use crate::domain::runbook::Step;
-use crate::domain::{Interruption, StepKind, StepName, Timestamp};
+use crate::domain::{Interruption, MessageKey, StepKind, StepName, Timestamp};
 
 /// The fixed id of an effect within its run: the same after a restart, so that nothing is performed twice at once.
 pub type EffectId = String;

@@ -6,11 +6,10 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::message::MessageKey;
 use crate::domain::sign_off::Assignment;
 use crate::domain::{
-    ChannelId, Digest, Duration, Interruption, MessageRef, Person, PhaseName, Plan, RoleName, RollbackName, RunId, StepName,
-    Timestamp, UserId,
+    ChannelId, Digest, Duration, Interruption, MessageKey, MessageRef, Person, PhaseName, Plan, RoleName, RollbackName, RunId,
+    StepName, Timestamp, UserId,
 };
 
 /// Something that happened to a run.

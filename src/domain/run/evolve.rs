@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::event::{Answer, End, Event, GateRef, GateRefusal, ListRef, Question, QuestionKind, Started};
-use super::message::{MessageKey, MessageKind, Owed, Place};
+use super::message::{MessageKind, Owed, Place};
 use super::state::{
     Armed, Attempt, Closing, Ending, Gate, Pause, RollbackStage, RollbackState, Stamp, Standing, State, StepState, StepStatus,
 };
-use crate::domain::{MessageRef, RollbackName, StepKind, StepName, Timestamp};
+use crate::domain::{MessageKey, MessageRef, RollbackName, StepKind, StepName, Timestamp};
 
 /// The journal holds something that cannot have happened: this run is set aside and shown as stuck.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

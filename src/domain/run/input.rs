@@ -3,8 +3,7 @@
 use serde_json::Value;
 
 use super::event::{Actor, Answer, Failure, Finding, GateRef, ListRef, OutputFile, ProcessGroup, Reading, Vote};
-use super::message::MessageKey;
-use crate::domain::{ChannelId, MessageRef, Person, RollbackName, StepName, UserId};
+use crate::domain::{ChannelId, MessageKey, MessageRef, Person, RollbackName, StepName, UserId};
 
 /// Something that a run must react to. The instant comes beside it.
 #[derive(Debug, Clone, PartialEq)]

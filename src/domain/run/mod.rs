@@ -38,7 +38,7 @@ pub use event::{
 };
 pub use evolve::{CorruptJournal, begin, evolve};
 pub use input::{Input, Outcome, ReactionVote};
-pub use message::{MessageKey, MessageKind, Owed, Place};
+pub use message::{MessageKind, Owed, Place};
 pub use progress::Progress;
 pub use rejection::Rejection;
 pub use schedule::{Forecast, PhaseForecast, forecast, next_deadline, planned};
@@ -47,6 +47,8 @@ pub use state::{
     Armed, Attempt, Closing, Ending, Gate, Pause, RollbackStage, RollbackState, Standing, State, Status, StepState, StepStatus,
     checklist, confirmation,
 };
+
+pub use crate::domain::MessageKey;
 
 /// The names of the events as the journal shows them, one per variant, for people and exports.
 pub use event::kind_of;

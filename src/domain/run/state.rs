@@ -13,7 +13,8 @@ use super::message::Owed;
 use crate::domain::runbook::{self, Checklist, Confirmation, Phase, Rollback, Step};
 use crate::domain::sign_off::{Assignment, Quorum, quorum};
 use crate::domain::{
-    ChannelId, Digest, Interruption, Person, PhaseName, Plan, RollbackName, RunId, StepKind, StepName, Timestamp, UserId,
+    ChannelId, Digest, Interruption, MessageKey, Person, PhaseName, Plan, RollbackName, RunId, StepKind, StepName, Timestamp,
+    UserId,
 };
 
 /// Where a run stands.
@@ -605,7 +606,7 @@ pub(super) struct Stamp {
 
 impl Stamp {
     pub(super) fn note(self, event: &Event) -> Option<Owed> {
-        use super::message::{MessageKey, MessageKind, Place, is_noteworthy};
+        use super::message::{MessageKind, Place, is_noteworthy};
         is_noteworthy(event).then(|| Owed {
             key: MessageKey::new(format!("note/{}", self.seq)),
             kind: MessageKind::Note(Box::new(event.clone())),
