@@ -1,37 +1,35 @@
-//! Run events as the journal stores them: one line of JSON, its tag as the record's kind.
+//! Events as the journal stores them: one line of JSON, its tag as the record's kind.
 
-use crate::domain::run::{self, CorruptJournal, Event, State, kind_of};
-use crate::domain::{RunId, StreamId, Timestamp};
+use super::aggregate::Aggregate;
+use crate::domain::run::CorruptJournal;
+use crate::domain::{StreamId, Timestamp};
 use crate::store::{NewRecord, Record};
 
-/// What a run's streams are called: `run/run-k3f9w2mx`.
-const STREAM_KIND: &str = "run";
-
-/// The stream of a run.
-pub(super) fn stream(run: &RunId) -> StreamId {
-    StreamId::new(STREAM_KIND, run.as_str()).expect("a run id is short and plain")
+/// The stream of an aggregate.
+pub(super) fn stream<A: Aggregate>(id: &A::Id) -> StreamId {
+    StreamId::new(A::KIND, &id.to_string()).expect("an id is short and plain")
 }
 
-/// The run whose stream this is; `None` for a stream of something else.
-pub(super) fn run_of(stream: &StreamId) -> Option<RunId> {
-    (stream.kind() == STREAM_KIND).then(|| stream.name().parse().ok()).flatten()
+/// The aggregate whose stream this is; `None` for a stream of something else.
+pub(super) fn id_in<A: Aggregate>(stream: &StreamId) -> Option<A::Id> {
+    (stream.kind() == A::KIND).then(|| stream.name().parse().ok()).flatten()
 }
 
 /// An event as it is appended.
-pub(super) fn encode(at: Timestamp, event: &Event) -> NewRecord {
+pub(super) fn encode<A: Aggregate>(at: Timestamp, event: &A::Event) -> NewRecord {
     let body = serde_json::to_string(event).expect("an event has text keys only");
-    NewRecord { at, kind: kind_of(event).to_owned(), body }
+    NewRecord { at, kind: A::kind_of(event).to_owned(), body }
 }
 
-/// Folds one more record into a run.
+/// Folds one more record into an aggregate.
 ///
 /// # Errors
 /// [`CorruptJournal`] if the record cannot be read or cannot follow.
-pub(super) fn fold(state: Option<State>, record: &Record) -> Result<State, CorruptJournal> {
-    let event: Event = serde_json::from_str(&record.body)
+pub(super) fn fold<A: Aggregate>(state: Option<A::State>, record: &Record) -> Result<A::State, CorruptJournal> {
+    let event: A::Event = serde_json::from_str(&record.body)
         .map_err(|error| CorruptJournal { seq: record.seq, what: format!("it cannot be read: {error}") })?;
     match state {
-        None => run::begin(record.at, &event),
-        Some(state) => run::evolve(state, record.at, &event),
+        None => A::begin(record.at, &event),
+        Some(state) => A::evolve(state, record.at, &event),
     }
 }

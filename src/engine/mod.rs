@@ -2,22 +2,27 @@
 //!
 //! Appends first, acts after: an effect is performed only when the events that owe it are durable. It asks
 //! chat and actions through ports, so that both can be replaced in tests, and knows neither Discord nor SQL.
-//! One task per run decides for it, in order; the index of runs is a fold of the journal and nothing else, and
-//! so is the table of locks. One process acts at a time: every append shows a fencing token, and a holder
-//! that loses its lease stops everything it does.
+//! One task per aggregate decides for it, in order; the index of aggregates is a fold of the journal and nothing
+//! else, and so is the table of locks. One process acts at a time: every append shows a fencing token, and a holder
+//! that loses its lease stops everything it does. What is particular to a kind of aggregate stands in its
+//! implementation of `Aggregate`; everything else is the same for all.
 //!
 //! Absent on purpose: the rules of a run (`domain::run`), and any state that a restart would lose and need.
 
 mod activity;
+mod aggregate;
 mod codec;
-mod effects;
+mod flight;
 mod handle;
+mod index;
 mod lease;
+mod load;
 mod observe;
 mod ports;
 mod refresh;
-mod run_task;
+mod run;
 mod shared;
+mod task;
 
 pub use handle::{Engine, EngineError, Handle, Stuck};
 pub use lease::LEASE_TTL;

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use tracing::warn;
 
+use super::aggregate::Aggregate;
 use super::ports::{Hint, PortError, Snapshot};
+use super::run::Run;
 use super::shared::Shared;
 use crate::clock;
-use crate::domain::run::{GateRef, Input, MessageKey, MessageKind, Owed, State};
-use crate::domain::{ChannelId, MessageId, MessageRef, RunId};
+use crate::domain::run::{GateRef, Input, MessageKind, State};
+use crate::domain::{MessageKey, MessageRef, RunId};
 
 /// Takes in a hint without holding its giver up.
 pub(super) fn take(shared: &Arc<Shared>, hint: Hint) {
@@ -22,26 +24,28 @@ pub(super) fn take(shared: &Arc<Shared>, hint: Hint) {
             }
         }
         Hint::Reactions { channel, message } => {
-            if let Some((run, key)) = find_message(shared, channel, message)
-                && let Some(snapshot) = shared.snapshot(&run)
-                && let Some((gate, card)) = gate_of(&snapshot.state, &key)
-            {
-                read_votes(shared, snapshot, gate, card);
+            if let Some((run, key)) = shared.runs.find_message(channel, message) {
+                read_card(shared, &run, &key);
             }
         }
         Hint::ReactionRemoved { channel, message, user, vote } => {
-            if let Some((run, key)) = find_message(shared, channel, message)
-                && let Some(snapshot) = shared.snapshot(&run)
+            if let Some((run, key)) = shared.runs.find_message(channel, message)
+                && let Some(snapshot) = shared.runs.snapshot(&run)
                 && let Some((gate, card)) = gate_of(&snapshot.state, &key)
             {
-                shared.post(&run, Input::VoteRemoved { gate, card, user, vote }, None);
+                shared.runs.post(&run, Input::VoteRemoved { gate, card, user, vote });
             }
         }
         Hint::MessageDeleted { channel, message } => {
-            if let Some((run, key)) = find_message(shared, channel, message) {
-                shared.post(&run, Input::MessageLost(key, MessageRef { channel, message }), None);
-            }
+            message_deleted::<Run>(shared, MessageRef { channel, message });
         }
+    }
+}
+
+fn message_deleted<A: Aggregate>(shared: &Shared, at: MessageRef) {
+    let index = A::index(shared);
+    if let Some((id, key)) = index.find_message(at.channel, at.message) {
+        index.post(&id, A::lost(key, at));
     }
 }
 
@@ -60,7 +64,7 @@ pub(super) async fn keep_looking(shared: Arc<Shared>) {
 }
 
 fn open_runs(shared: &Shared) -> Vec<RunId> {
-    let runs = shared.runs.read().expect("no code panics while it holds the index");
+    let runs = shared.runs.read();
     runs.iter()
         .filter(|(_, entry)| entry.mailbox.is_some() && entry.state.open_gate().is_some())
         .map(|(run, _)| run.clone())
@@ -69,7 +73,7 @@ fn open_runs(shared: &Shared) -> Vec<RunId> {
 
 /// Reads the criteria and the votes of a run's open gate.
 fn look(shared: &Arc<Shared>, run: &RunId) {
-    let Some(snapshot) = shared.snapshot(run) else { return };
+    let Some(snapshot) = shared.runs.snapshot(run) else { return };
     let Some((gate, opened)) = snapshot.state.open_gate().map(|(gate, opened)| (gate.clone(), opened.clone())) else { return };
     if opened.readings.is_none() {
         // Its first measurement is an effect of its own.
@@ -80,13 +84,16 @@ fn look(shared: &Arc<Shared>, run: &RunId) {
     let active = shared.activity.begin();
     tokio::spawn(async move {
         let readings = shared.ports.performer.measure(&snapshot, &gate).await;
-        shared.post(snapshot.state.id(), Input::GateMeasured { gate: gate.clone(), card, readings }, None);
+        shared.runs.post(snapshot.state.id(), Input::GateMeasured { gate: gate.clone(), card, readings });
         read(&shared, &snapshot, gate, card).await;
         drop(active);
     });
 }
 
-pub(super) fn read_votes(shared: &Arc<Shared>, snapshot: Snapshot, gate: GateRef, card: u32) {
+/// Reads the votes on a message, if it is a gate's card.
+pub(super) fn read_card(shared: &Arc<Shared>, run: &RunId, key: &MessageKey) {
+    let Some(snapshot) = shared.runs.snapshot(run) else { return };
+    let Some((gate, card)) = gate_of(&snapshot.state, key) else { return };
     let shared = Arc::clone(shared);
     let active = shared.activity.begin();
     tokio::spawn(async move {
@@ -102,11 +109,11 @@ async fn read(shared: &Shared, snapshot: &Snapshot, gate: GateRef, card: u32) {
     }
     match shared.ports.chat.read_votes(snapshot, &gate).await {
         Ok(votes) => {
-            shared.post(run, Input::VotesRead { gate, card, votes }, None);
+            shared.runs.post(run, Input::VotesRead { gate, card, votes });
         }
         Err(PortError::Gone { .. }) => {
             if let Some((key, message)) = posted_card(&snapshot.state, &gate, card) {
-                shared.post(run, Input::MessageLost(key, message), None);
+                shared.runs.post(run, Input::MessageLost(key, message));
             }
         }
         Err(error) => warn!(%run, %gate, %error, "the votes could not be read; the timer tries again"),
@@ -120,7 +127,7 @@ pub(super) fn posted_card(state: &State, gate: &GateRef, card: u32) -> Option<(M
     Some((owed.key.clone(), owed.posted?))
 }
 
-pub(super) fn gate_of(state: &State, key: &MessageKey) -> Option<(GateRef, u32)> {
+fn gate_of(state: &State, key: &MessageKey) -> Option<(GateRef, u32)> {
     state.owed.iter().find(|owed| owed.key == *key).and_then(|owed| match &owed.kind {
         MessageKind::GateCard { gate, card } => Some((gate.clone(), *card)),
         MessageKind::PlanCard
@@ -131,13 +138,5 @@ pub(super) fn gate_of(state: &State, key: &MessageKey) -> Option<(GateRef, u32)>
         | MessageKind::Afterwards
         | MessageKind::Note(_)
         | MessageKind::Summary => None,
-    })
-}
-
-fn find_message(shared: &Shared, channel: ChannelId, message: MessageId) -> Option<(RunId, MessageKey)> {
-    let runs = shared.runs.read().expect("no code panics while it holds the index");
-    runs.iter().filter(|(_, entry)| entry.mailbox.is_some()).find_map(|(run, entry)| {
-        let here = |owed: &&Owed| owed.posted.is_some_and(|at| at.channel == channel && at.message == message);
-        entry.state.owed.iter().find(here).map(|owed| (run.clone(), owed.key.clone()))
     })
 }

@@ -16,15 +16,15 @@ use crate::domain::{
     ChannelId, MessageId, MessageRef, ParameterName, Person, Plan, RunId, RunbookName, StepName, Timestamp, UserId,
 };
 
-/// A run as it stood at one moment: what views are made from.
+/// A run, or another aggregate, as it stood at one moment: what views are made from.
 #[derive(Debug, Clone)]
-pub struct Snapshot {
+pub struct Snapshot<S = State, P = Vec<Progress>> {
     /// The fold of its journal.
-    pub state: Arc<State>,
+    pub state: Arc<S>,
     /// The hash of the journal's last record when the state was read, in hex: what a summary shows for the audit.
     pub head: String,
-    /// How far the steps under way are, newest first; not journalled.
-    pub progress: Vec<Progress>,
+    /// How far the work under way is, of a run's steps newest first; not journalled.
+    pub progress: P,
     /// When it was taken.
     pub now: Timestamp,
 }

@@ -1,17 +1,16 @@
-//! What all tasks of the engine share: the ports, the index of runs, and the right to act.
+//! What all tasks of the engine share: the ports, the indexes, and the right to act.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::activity::{Active, Activity};
-use super::ports::{Chat, Performer, Snapshot};
+use super::activity::Activity;
+use super::index::Index;
+use super::ports::{Chat, Performer};
+use super::run::Run;
 use crate::clock::{Ids, SharedClock};
-use crate::domain::run::{EffectId, Input, Progress, Rejection, State};
-use crate::domain::{Hash, RunId, Timestamp};
+use crate::domain::Timestamp;
 use crate::store::{Fence, SharedJournal};
 
 /// What the engine needs from outside.
@@ -60,7 +59,7 @@ pub(super) struct Shared {
     pub(super) ports: Ports,
     pub(super) pace: Pace,
     pub(super) fence: Fence,
-    pub(super) runs: RwLock<BTreeMap<RunId, Entry>>,
+    pub(super) runs: Index<Run>,
     pub(super) activity: Activity,
     /// Cancelled when the engine must stop acting: shut down, or the lease was lost.
     pub(super) stop: CancellationToken,
@@ -68,73 +67,8 @@ pub(super) struct Shared {
     pub(super) starting: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// A run as the index knows it.
-pub(super) struct Entry {
-    pub(super) state: Arc<State>,
-    pub(super) head: Hash,
-    pub(super) progress: Vec<Progress>,
-    /// `None` once the run owes nothing any more, or is stuck.
-    pub(super) mailbox: Option<mpsc::UnboundedSender<Letter>>,
-    /// Why the run is set aside, if it is.
-    pub(super) stuck: Option<String>,
-}
-
-/// What comes to a run's task, in one queue: what an effect found out arrives before the news that it is over,
-/// so that the state never owes an effect again whose outcome is already on its way.
-pub(super) enum Letter {
-    /// An input.
-    Input(Envelope),
-    /// An effect is not being performed any more. Everything that it reported came before.
-    FlightOver(EffectId, Option<Active>),
-}
-
-/// An input on its way to its run.
-pub(super) struct Envelope {
-    pub(super) input: Input,
-    /// Where the answer goes, if somebody waits for it.
-    pub(super) reply: Option<oneshot::Sender<Result<(), Refusal>>>,
-    /// Keeps the engine from looking idle while the input waits for its turn.
-    pub(super) active: Option<Active>,
-}
-
-/// Why an input was not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refusal {
-    Rejected(Rejection),
-    Unavailable(String),
-}
-
 impl Shared {
     pub(super) fn now(&self) -> Timestamp {
         self.ports.clock.now()
-    }
-
-    /// Puts an input into a run's mailbox. `false` if the run takes none any more.
-    pub(super) fn post(&self, run: &RunId, input: Input, reply: Option<oneshot::Sender<Result<(), Refusal>>>) -> bool {
-        let runs = self.runs.read().expect("no code panics while it holds the index");
-        let Some(mailbox) = runs.get(run).and_then(|entry| entry.mailbox.as_ref()) else { return false };
-        mailbox.send(Letter::Input(Envelope { input, reply, active: Some(self.activity.begin()) })).is_ok()
-    }
-
-    /// The run as it stands now.
-    pub(super) fn snapshot(&self, run: &RunId) -> Option<Snapshot> {
-        let runs = self.runs.read().expect("no code panics while it holds the index");
-        runs.get(run).map(|entry| self.snapshot_of(entry))
-    }
-
-    pub(super) fn snapshot_of(&self, entry: &Entry) -> Snapshot {
-        Snapshot {
-            state: Arc::clone(&entry.state),
-            head: entry.head.to_string(),
-            progress: entry.progress.clone(),
-            now: self.now(),
-        }
-    }
-
-    pub(super) fn update(&self, run: &RunId, change: impl FnOnce(&mut Entry)) {
-        let mut runs = self.runs.write().expect("no code panics while it holds the index");
-        if let Some(entry) = runs.get_mut(run) {
-            change(entry);
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! One task per run: the only place that decides for it.
+//! One task per aggregate: the only place that decides for it.
 //!
 //! Takes inputs in order; decides, appends, folds, then performs what is pending. The wake-up for time is one
 //! timer at the state's next deadline. Effects run in tasks of their own and come back as inputs, and an effect
@@ -15,58 +15,70 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::activity::Active;
+use super::aggregate::{Aggregate, Manner};
 use super::codec::{encode, fold, stream};
-use super::effects;
-use super::observe;
+use super::flight::Flight;
+use super::index::{Envelope, Letter, Refusal};
 use super::refresh;
-use super::shared::{Envelope, Letter, Refusal, Shared};
+use super::shared::Shared;
 use crate::clock;
-use crate::domain::run::{Effect, EffectId, Event, Input, MessageKey, State, decide, kind_of, next_deadline, pending};
-use crate::domain::{Hash, RunId, Timestamp};
+use crate::domain::run::EffectId;
+use crate::domain::{Hash, MessageKey, Timestamp};
 use crate::store::{AppendError, Record};
 
-pub(super) struct RunTask {
+pub(super) struct Task<A: Aggregate> {
     shared: Arc<Shared>,
-    run: RunId,
-    state: Arc<State>,
+    id: A::Id,
+    state: Arc<A::State>,
     head: Hash,
-    mailbox: mpsc::UnboundedReceiver<Letter>,
+    mailbox: mpsc::UnboundedReceiver<Letter<A>>,
     /// The mailbox's other end, for the flights.
-    letters: mpsc::UnboundedSender<Letter>,
+    letters: mpsc::UnboundedSender<Letter<A>>,
     /// What came while the store was away, in order.
-    backlog: VecDeque<Letter>,
-    /// What is being performed. A token per flight ends its retries, or cancels the attempt.
-    flights: HashMap<EffectId, CancellationToken>,
-    /// Cancelled when this run is acted for no more; every flight's token descends from it.
+    backlog: VecDeque<Letter<A>>,
+    /// What is being performed.
+    flights: HashMap<EffectId, Aloft>,
+    /// Cancelled when this aggregate is acted for no more; every flight's token descends from it.
     halt: CancellationToken,
     /// Messages that an earlier process of the bot may have posted: searched for before they are posted.
-    maybe_posted: BTreeSet<String>,
+    maybe_posted: BTreeSet<MessageKey>,
     /// Wakes the task that keeps the live messages current.
     views: Arc<Notify>,
     /// The input before all others. An attempt that a former process left behind must be journalled as cut off
     /// before the state is asked what it owes, or it would be performed again.
-    first: Option<(Input, Active)>,
+    first: Option<(A::Input, Active)>,
     /// The instant of the last look at the state: a deadline that passes while something else is being decided or
     /// written is still to come.
     looked_at: Timestamp,
     /// Set when a write's outcome is unknown: the stream is read again before anything is decided.
     stale: bool,
-    /// Why this run can go on no more, once that is so.
+    /// Why it can go on no more, once that is so.
     defect: Option<String>,
 }
 
-/// A run's mailbox: both its ends.
-pub(super) type Mailbox = (mpsc::UnboundedSender<Letter>, mpsc::UnboundedReceiver<Letter>);
+/// What the task remembers of a flight.
+struct Aloft {
+    /// Ends its retries, or cancels the attempt.
+    cancel: CancellationToken,
+    manner: Manner,
+}
 
-impl RunTask {
-    pub(super) fn new(shared: Arc<Shared>, state: State, head: Hash, mailbox: Mailbox, booted: bool) -> Self {
-        let owed = state.owed.iter().filter(|owed| booted && owed.posted.is_none());
-        let maybe_posted = owed.map(|owed| owed.key.to_string()).collect();
+/// A mailbox: both its ends.
+pub(super) type Mailbox<A> = (mpsc::UnboundedSender<Letter<A>>, mpsc::UnboundedReceiver<Letter<A>>);
+
+impl<A: Aggregate> Task<A> {
+    pub(super) fn new(shared: Arc<Shared>, state: A::State, head: Hash, mailbox: Mailbox<A>, booted: bool) -> Self {
+        let owed = A::pending(&state).into_iter().filter(|_| booted);
+        let maybe_posted = owed.filter_map(|effect| match A::manner(&effect) {
+            Manner::Message(key) => Some(key),
+            Manner::Errand | Manner::Attempt | Manner::Cancel(_) => None,
+        });
+        let maybe_posted = maybe_posted.collect();
         let (letters, mailbox) = mailbox;
-        let first = if booted { Input::Rebooted } else { Input::Tick };
+        let first = if booted { A::REBOOTED } else { A::TICK };
         Self {
-            run: state.id().clone(),
-            looked_at: state.changed_at,
+            id: A::id(&state).clone(),
+            looked_at: A::changed_at(&state),
             state: Arc::new(state),
             head,
             mailbox,
@@ -83,10 +95,10 @@ impl RunTask {
         }
     }
 
-    /// Runs until the run owes nothing any more or the engine stops. A defect sets this one run aside.
+    /// Runs until nothing is owed any more or the engine stops. A defect sets this one aggregate aside.
     pub(super) async fn run(mut self) {
         let stop = self.shared.stop.clone();
-        let views = tokio::spawn(refresh::keep_current(Arc::clone(&self.shared), self.run.clone(), Arc::clone(&self.views)));
+        let views = tokio::spawn(refresh::keep_current::<A>(Arc::clone(&self.shared), self.id.clone(), Arc::clone(&self.views)));
         let served = AssertUnwindSafe(async {
             tokio::select! {
                 biased;
@@ -99,10 +111,10 @@ impl RunTask {
         }
         self.halt.cancel();
         if let Some(why) = &self.defect {
-            error!(run = %self.run, why, "the run is set aside");
+            error!(id = %self.id, why, "set aside");
         }
         let stuck = self.defect.clone();
-        self.shared.update(&self.run, |entry| {
+        A::index(&self.shared).update(&self.id, |entry| {
             entry.mailbox = None;
             entry.stuck = stuck;
         });
@@ -124,8 +136,8 @@ impl RunTask {
             self.perform_pending();
             self.views.notify_one();
             let idle = self.flights.is_empty() && self.backlog.is_empty();
-            if self.state.end.is_some() && idle && pending(&self.state).is_empty() {
-                info!(run = %self.run, "the run owes nothing any more");
+            if idle && A::ended(&self.state).is_some() && A::pending(&self.state).is_empty() {
+                info!(id = %self.id, "nothing is owed any more");
                 return;
             }
             if self.stale {
@@ -134,7 +146,7 @@ impl RunTask {
             } else if let Some(letter) = self.backlog.pop_front() {
                 self.open(letter).await;
             } else {
-                let deadline = next_deadline(&self.state, self.looked_at);
+                let deadline = A::next_deadline(&self.state, self.looked_at);
                 let clock = Arc::clone(&self.shared.ports.clock);
                 tokio::select! {
                     Some(letter) = self.mailbox.recv() => self.open(letter).await,
@@ -146,11 +158,11 @@ impl RunTask {
 
     async fn tick(&mut self) {
         let mut active = Some(self.shared.activity.begin());
-        self.decide_and_append(Input::Tick, true, &mut active).await.ok();
+        self.decide_and_append(A::TICK, true, &mut active).await.ok();
         self.perform_pending();
     }
 
-    async fn open(&mut self, letter: Letter) {
+    async fn open(&mut self, letter: Letter<A>) {
         match letter {
             Letter::FlightOver(id, _active) => {
                 self.flights.remove(&id);
@@ -171,7 +183,12 @@ impl RunTask {
 
     /// Decides on one input and makes the events durable. `insist` waits for an absent store however long it
     /// takes: an outcome must not be lost; a person is told to try again instead.
-    async fn decide_and_append(&mut self, input: Input, insist: bool, active: &mut Option<Active>) -> Result<(), Refusal> {
+    async fn decide_and_append(
+        &mut self,
+        input: A::Input,
+        insist: bool,
+        active: &mut Option<Active>,
+    ) -> Result<(), Refusal<A::Rejection>> {
         let mut wait = self.shared.pace.retry_first;
         let mut tries = 0;
         loop {
@@ -179,7 +196,7 @@ impl RunTask {
                 Ok(()) => return Ok(()),
                 Err(Trouble::Rejected(rejection)) => return Err(Refusal::Rejected(rejection)),
                 Err(Trouble::Stop(why)) => {
-                    error!(run = %self.run, why, "the engine must stop acting");
+                    error!(id = %self.id, why, "the engine must stop acting");
                     self.shared.stop.cancel();
                     return Err(Refusal::Unavailable(why));
                 }
@@ -189,7 +206,7 @@ impl RunTask {
                 }
                 Err(Trouble::Retry(why)) => {
                     tries += 1;
-                    warn!(run = %self.run, why, tries, "the journal did not take the events");
+                    warn!(id = %self.id, why, tries, "the journal did not take the events");
                     if !insist && tries >= TRIES_FOR_PEOPLE {
                         return Err(Refusal::Unavailable(why));
                     }
@@ -224,19 +241,19 @@ impl RunTask {
         }
     }
 
-    async fn try_append(&mut self, input: &Input) -> Result<(), Trouble> {
+    async fn try_append(&mut self, input: &A::Input) -> Result<(), Trouble<A::Rejection>> {
         if self.stale {
             self.reload().await?;
         }
-        let now = self.shared.now().max(self.state.changed_at);
-        let events = decide(&self.state, now, input.clone()).map_err(Trouble::Rejected)?;
+        let now = self.shared.now().max(A::changed_at(&self.state));
+        let events = A::decide(&self.state, now, input.clone()).map_err(Trouble::Rejected)?;
         if events.is_empty() {
             self.looked_at = now;
             return Ok(());
         }
-        let records: Vec<_> = events.iter().map(|event| encode(now, event)).collect();
+        let records: Vec<_> = events.iter().map(|event| encode::<A>(now, event)).collect();
         let journal = &self.shared.ports.journal;
-        match journal.append(self.shared.fence, &stream(&self.run), self.state.seq, &records).await {
+        match journal.append(self.shared.fence, &stream::<A>(&self.id), A::seq(&self.state), &records).await {
             Ok(stored) => {
                 self.fold(&stored, &events)?;
                 self.looked_at = now;
@@ -244,7 +261,7 @@ impl RunTask {
             }
             Err(AppendError::Conflict { .. }) => {
                 self.stale = true;
-                Err(Trouble::Retry("another writer was first; the run is read again".to_owned()))
+                Err(Trouble::Retry("another writer was first; the stream is read again".to_owned()))
             }
             Err(error @ AppendError::OutcomeUnknown { .. }) => {
                 self.stale = true;
@@ -256,51 +273,40 @@ impl RunTask {
         }
     }
 
-    fn fold(&mut self, stored: &[Record], events: &[Event]) -> Result<(), Trouble> {
-        let mut state = State::clone(&self.state);
+    fn fold(&mut self, stored: &[Record], events: &[A::Event]) -> Result<(), Trouble<A::Rejection>> {
+        let mut state = A::State::clone(&self.state);
         for record in stored {
-            state = fold(Some(state), record).map_err(|corrupt| Trouble::Defect(corrupt.to_string()))?;
+            state = fold::<A>(Some(state), record).map_err(|corrupt| Trouble::Defect(corrupt.to_string()))?;
             self.head = record.hash;
         }
         for event in events {
-            info!(run = %self.run, event = kind_of(event), "journalled");
+            info!(id = %self.id, event = A::kind_of(event), "journalled");
         }
         self.publish(state);
-        for event in events {
-            if let Event::MessagePosted { key, .. } = event {
-                self.read_first_votes(key);
-            }
-        }
+        A::folded(&self.shared, &self.id, events);
         Ok(())
     }
 
-    /// Whoever voted on a card before its place was journalled gave a hint that nobody could follow.
-    fn read_first_votes(&self, key: &MessageKey) {
-        if let (Some((gate, card)), Some(snapshot)) = (observe::gate_of(&self.state, key), self.shared.snapshot(&self.run)) {
-            observe::read_votes(&self.shared, snapshot, gate, card);
-        }
-    }
-
-    /// Reads the run again from the journal, after a write of unknown outcome.
-    async fn reload(&mut self) -> Result<(), Trouble> {
-        let records = self.shared.ports.journal.load(&stream(&self.run)).await;
+    /// Reads the stream again, after a write of unknown outcome.
+    async fn reload(&mut self) -> Result<(), Trouble<A::Rejection>> {
+        let records = self.shared.ports.journal.load(&stream::<A>(&self.id)).await;
         let records = records.map_err(|error| Trouble::Retry(error.to_string()))?;
         let mut state = None;
         for record in &records {
-            state = Some(fold(state, record).map_err(|corrupt| Trouble::Defect(corrupt.to_string()))?);
+            state = Some(fold::<A>(state, record).map_err(|corrupt| Trouble::Defect(corrupt.to_string()))?);
             self.head = record.hash;
         }
-        let Some(state) = state else { return Err(Trouble::Defect("the run's records are gone".to_owned())) };
+        let Some(state) = state else { return Err(Trouble::Defect("its records are gone".to_owned())) };
         self.publish(state);
         self.stale = false;
         Ok(())
     }
 
-    fn publish(&mut self, state: State) {
+    fn publish(&mut self, state: A::State) {
         self.state = Arc::new(state);
         let (state, head) = (Arc::clone(&self.state), self.head);
-        self.shared.update(&self.run, |entry| {
-            entry.progress.retain(|progress| state.steps.get(&progress.step).is_some_and(|step| !step.is_settled()));
+        A::index(&self.shared).update(&self.id, |entry| {
+            A::drop_settled(&state, &mut entry.progress);
             entry.state = state;
             entry.head = head;
         });
@@ -308,56 +314,47 @@ impl RunTask {
 
     /// Starts what the state owes and is not being performed; ends the retries of what it no longer owes.
     fn perform_pending(&mut self) {
-        let owed = pending(&self.state);
-        let ids: BTreeSet<EffectId> = owed.iter().map(Effect::id).collect();
-        for (id, token) in &self.flights {
-            // An attempt under way is cancelled by its own effect, not by the state having moved on.
-            if !ids.contains(id) && !id.starts_with("perform/") {
-                token.cancel();
+        let owed: Vec<_> = A::pending(&self.state).into_iter().map(|effect| (A::effect_id(&effect), effect)).collect();
+        for (id, flight) in &self.flights {
+            let outlives = matches!(flight.manner, Manner::Attempt);
+            if !outlives && !owed.iter().any(|(owed, _)| owed == id) {
+                flight.cancel.cancel();
             }
         }
-        let mut posting = self.flights.keys().any(|id| id.starts_with("message/"));
-        for effect in owed {
-            let id = effect.id();
+        let mut posting = self.flights.values().any(|flight| matches!(flight.manner, Manner::Message(_)));
+        for (id, effect) in owed {
             if self.flights.contains_key(&id) {
                 continue;
             }
-            if let Effect::PostMessage { .. } = effect {
-                // One at a time, so that the thread reads in the order of events.
-                if posting {
-                    continue;
+            let manner = A::manner(&effect);
+            match &manner {
+                Manner::Message(_) if posting => continue,
+                Manner::Message(_) => posting = true,
+                Manner::Cancel(attempt) => {
+                    if let Some(flight) = self.flights.get(attempt) {
+                        flight.cancel.cancel();
+                        continue;
+                    }
                 }
-                posting = true;
+                Manner::Errand | Manner::Attempt => {}
             }
-            if let Effect::CancelStep { step, attempt, .. } = &effect
-                && let Some(token) = self.flights.get(&format!("perform/{step}/{attempt}"))
-            {
-                token.cancel();
-                continue;
-            }
-            self.launch(id, effect);
+            self.launch(id, effect, manner);
         }
     }
 
-    fn launch(&mut self, id: EffectId, effect: Effect) {
+    fn launch(&mut self, id: EffectId, effect: A::Effect, manner: Manner) {
         let cancel = self.halt.child_token();
-        self.flights.insert(id.clone(), cancel.clone());
-        let search = match &effect {
-            Effect::PostMessage { key, .. } => self.maybe_posted.remove(key.as_str()),
-            _ => false,
+        let search = match &manner {
+            Manner::Message(key) => self.maybe_posted.remove(key),
+            Manner::Errand | Manner::Attempt | Manner::Cancel(_) => false,
         };
-        let flight = effects::Flight {
-            shared: Arc::clone(&self.shared),
-            run: self.run.clone(),
-            effect,
-            cancel,
-            search,
-            views: Arc::clone(&self.views),
-        };
+        self.flights.insert(id.clone(), Aloft { cancel: cancel.clone(), manner });
+        let (shared, views) = (Arc::clone(&self.shared), Arc::clone(&self.views));
+        let flight = Flight::<A> { shared, id: self.id.clone(), effect, cancel, search, views };
         let (letters, mut active) = (self.letters.clone(), Some(self.shared.activity.begin()));
         let activity = self.shared.activity.clone();
         tokio::spawn(async move {
-            if AssertUnwindSafe(flight.perform(&mut active)).catch_unwind().await.is_err() {
+            if AssertUnwindSafe(A::perform(&flight, &mut active)).catch_unwind().await.is_err() {
                 flight.panicked(&mut active).await;
             }
             let active = active.unwrap_or_else(|| activity.begin());
@@ -369,12 +366,12 @@ impl RunTask {
 /// How often a person's request is tried again while the store is away, before they are told.
 const TRIES_FOR_PEOPLE: u32 = 3;
 
-enum Trouble {
-    Rejected(crate::domain::run::Rejection),
+enum Trouble<R> {
+    Rejected(R),
     Retry(String),
     /// The engine may not act any more.
     Stop(String),
-    /// This run can go on no more; the others live on.
+    /// This one can go on no more; the others live on.
     Defect(String),
 }
 
@@ -382,13 +379,5 @@ async fn wait_until(clock: crate::clock::SharedClock, deadline: Option<Timestamp
     match deadline {
         Some(deadline) => clock.sleep_until(deadline).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Waits, or returns early with `false` if the flight is cancelled.
-pub(super) async fn wait(shared: &Shared, cancel: &CancellationToken, duration: Duration) -> bool {
-    tokio::select! {
-        () = cancel.cancelled() => false,
-        () = clock::sleep(&*shared.ports.clock, duration) => true,
     }
 }

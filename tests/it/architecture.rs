@@ -202,7 +202,7 @@ fn broken_rule(room: &str, path: &[String], dependencies: &BTreeSet<String>) -> 
     }
 }
 
-/// The module that a file is: `src/engine/run_task.rs` is `engine::run_task`.
+/// The module that a file is: `src/engine/task.rs` is `engine::task`.
 fn module_of(file: &str) -> Vec<String> {
     let path = file.trim_start_matches("src/").trim_end_matches(".rs");
     let mut module: Vec<String> = path.split('/').map(str::to_owned).collect();

@@ -1,31 +1,21 @@
-//! Performing effects: each in a task of its own, tried until it is done or no longer owed.
+//! Performing the effects of a run.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{Notify, oneshot};
-use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tokio::sync::Notify;
+use tracing::debug;
 
-use super::activity::Active;
-use super::observe::posted_card;
-use super::ports::{Job, JobSink, PortError, Snapshot};
-use super::run_task::wait;
-use super::shared::{Refusal, Shared};
-use crate::domain::run::{Effect, Failure, FailureKind, GateRef, Input, MessageKey, Outcome, ProcessGroup, Progress};
+use super::Run;
+use crate::domain::run::{Effect, Failure, FailureKind, GateRef, Input, Outcome, ProcessGroup, Progress};
 use crate::domain::{RunId, StepName, Timestamp};
+use crate::engine::activity::Active;
+use crate::engine::flight::Flight;
+use crate::engine::observe::posted_card;
+use crate::engine::ports::{Job, JobSink, PortError};
+use crate::engine::shared::Shared;
 
-pub(super) struct Flight {
-    pub(super) shared: Arc<Shared>,
-    pub(super) run: RunId,
-    pub(super) effect: Effect,
-    pub(super) cancel: CancellationToken,
-    pub(super) search: bool,
-    pub(super) views: Arc<Notify>,
-}
-
-impl Flight {
+impl Flight<Run> {
     /// Performs the effect and reports what came of it. `active` is empty while it waits to try again.
     pub(super) async fn perform(&self, active: &mut Option<Active>) {
         match self.effect.clone() {
@@ -63,29 +53,8 @@ impl Flight {
         }
     }
 
-    /// What is done when the effect's own code has panicked: an attempt is of unknown outcome then, and
-    /// anything else is tried again, seldom.
-    pub(super) async fn panicked(&self, active: &mut Option<Active>) {
-        let id = self.effect.id();
-        error!(run = %self.run, effect = id, "a defect: the effect's code has panicked");
-        if let Effect::PerformStep { step, attempt, .. } = &self.effect {
-            let why = "a defect in the program cut the attempt off".to_owned();
-            return self.report(Input::StepFinished(step.clone(), *attempt, Outcome::Unknown { why }));
-        }
-        *active = None;
-        wait(&self.shared, &self.cancel, self.shared.pace.retry_max).await;
-    }
-
-    fn snapshot(&self) -> Option<Snapshot> {
-        self.shared.snapshot(&self.run)
-    }
-
     fn job(&self, step: &StepName, attempt: u32, resumes: bool, former: Option<ProcessGroup>) -> Option<Job> {
         Some(Job { run: self.snapshot()?, step: step.clone(), attempt, resumes, former })
-    }
-
-    fn report(&self, input: Input) {
-        self.shared.post(&self.run, input, None);
     }
 
     async fn open_thread(&self, active: &mut Option<Active>) {
@@ -99,23 +68,6 @@ impl Flight {
                     {
                         self.report(Input::MessageLost(plan.key.clone(), message));
                     }
-                    if !self.later(active, &error, &mut pause).await {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    async fn post_message(&self, active: &mut Option<Active>, key: MessageKey) {
-        let mut pause = self.shared.pace.retry_first;
-        let mut search = self.search;
-        while let Some(run) = self.snapshot() {
-            match self.shared.ports.chat.post(&run, &key, search).await {
-                Ok(message) => return self.report(Input::MessagePosted(key, message)),
-                Err(error) => {
-                    // The answer may have been lost after the message was made.
-                    search = true;
                     if !self.later(active, &error, &mut pause).await {
                         return;
                     }
@@ -158,30 +110,6 @@ impl Flight {
         }
     }
 
-    /// Waits before the next try, longer each time. `false` if the effect is no longer owed.
-    async fn later(&self, active: &mut Option<Active>, error: &PortError, pause: &mut Duration) -> bool {
-        let (least, seldom) = match error {
-            PortError::Later { after, .. } => (*after, false),
-            PortError::Gone { .. } => (None, false),
-            PortError::Refused { .. } => (None, true),
-        };
-        warn!(run = %self.run, effect = self.effect.id(), %error, "not done yet");
-        *active = None;
-        if let Some(least) = least {
-            // The other side counts real seconds, whatever our clock does.
-            tokio::select! {
-                () = self.cancel.cancelled() => return false,
-                () = tokio::time::sleep(least) => {}
-            }
-        }
-        let pace = &self.shared.pace;
-        let duration = if seldom { pace.retry_max } else { *pause };
-        *pause = (*pause * 2).min(pace.retry_max);
-        let owed = wait(&self.shared, &self.cancel, duration).await;
-        *active = Some(self.shared.activity.begin());
-        owed
-    }
-
     async fn perform_step(&self, step: StepName, attempt: u32, deadline: Timestamp, resumes: bool, former: Option<ProcessGroup>) {
         let Some(job) = self.job(&step, attempt, resumes, former) else { return };
         if self.shared.stop.is_cancelled() {
@@ -189,7 +117,7 @@ impl Flight {
         }
         let sink = Arc::new(Sink {
             shared: Arc::clone(&self.shared),
-            run: self.run.clone(),
+            run: self.id.clone(),
             step: step.clone(),
             attempt,
             start: Mutex::new(None),
@@ -209,7 +137,7 @@ impl Flight {
             // Nothing may be journalled any more; the next holder finds the attempt cut off.
             return;
         }
-        debug!(run = %self.run, %step, attempt, "attempt over");
+        debug!(run = %self.id, %step, attempt, "attempt over");
         self.report(Input::StepFinished(step, attempt, outcome));
     }
 
@@ -267,17 +195,8 @@ struct Sink {
 #[async_trait]
 impl JobSink for Sink {
     async fn child_started(&self, group: ProcessGroup) -> Result<(), String> {
-        let (sender, receiver) = oneshot::channel();
         let input = Input::ChildStarted(self.step.clone(), self.attempt, group);
-        if !self.shared.post(&self.run, input, Some(sender)) {
-            return Err("the run takes no input any more".to_owned());
-        }
-        match receiver.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(Refusal::Rejected(rejection))) => Err(rejection.to_string()),
-            Ok(Err(Refusal::Unavailable(why))) => Err(why),
-            Err(_) => Err("the engine is stopping".to_owned()),
-        }
+        self.shared.runs.send(&self.run, input).await.map_err(|refusal| refusal.to_string())
     }
 
     fn progress(&self, done: u64, total: Option<u64>, unit: &str, what: &str) {
@@ -295,7 +214,7 @@ impl JobSink for Sink {
             since,
             at,
         };
-        self.shared.update(&self.run, |entry| {
+        self.shared.runs.update(&self.run, |entry| {
             entry.progress.retain(|other| other.step != self.step);
             entry.progress.insert(0, progress);
         });
