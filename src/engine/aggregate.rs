@@ -97,7 +97,7 @@ pub(super) enum Manner {
     /// Tried until it is done or the state owes it no longer.
     Errand,
     /// Makes this message visible: one at a time, so that a channel reads in the order of events, and searched for
-    /// first if an earlier process of the bot may have posted it.
+    /// first if an earlier process of the bot may have posted it. One that chat refuses lets the next one pass.
     Message(MessageKey),
     /// An attempt under way: cancelled by an effect of its own, and not by the state having moved on.
     Attempt,

@@ -1,6 +1,7 @@
 //! An effect under way: a task of its own, tried until it is done or no longer owed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -22,6 +23,8 @@ pub(super) struct Flight<A: Aggregate> {
     /// Whether a message may have been posted already.
     pub(super) search: bool,
     pub(super) views: Arc<Notify>,
+    /// Set once chat has refused the message until a person has mended something: the next one gets its turn.
+    pub(super) refused: AtomicBool,
 }
 
 impl<A: Aggregate> Flight<A> {
@@ -49,7 +52,11 @@ impl<A: Aggregate> Flight<A> {
         while let Some(snapshot) = self.snapshot() {
             match A::post(&self.shared, &snapshot, &key, search).await {
                 Ok(message) => return self.report(A::posted(key, message)),
-                Err(error) => {
+                Err(error @ PortError::Refused { .. }) => {
+                    warn!(id = %self.id, %key, %error, "not posted; the messages after it do not wait for it");
+                    return self.refused.store(true, Ordering::Release);
+                }
+                Err(error @ (PortError::Later { .. } | PortError::Gone { .. })) => {
                     // The answer may have been lost after the message was made.
                     search = true;
                     if !self.later(active, &error, &mut pause).await {

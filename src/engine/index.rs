@@ -40,7 +40,14 @@ pub(super) enum Letter<A: Aggregate> {
     /// An input.
     Input(Envelope<A>),
     /// An effect is not being performed any more. Everything that it reported came before.
-    FlightOver(EffectId, Option<Active>),
+    FlightOver {
+        /// Which.
+        id: EffectId,
+        /// Whether chat refuses the message until a person has mended something.
+        refused: bool,
+        /// Keeps the engine from looking idle while the letter waits for its turn.
+        active: Option<Active>,
+    },
 }
 
 /// An input on its way.

@@ -4,9 +4,10 @@
 //! timer at the state's next deadline. Effects run in tasks of their own and come back as inputs, and an effect
 //! counts as being performed until what it reported has been taken in: nothing is performed twice in between.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -42,6 +43,9 @@ pub(super) struct Task<A: Aggregate> {
     halt: CancellationToken,
     /// Messages that an earlier process of the bot may have posted: searched for before they are posted.
     maybe_posted: BTreeSet<MessageKey>,
+    /// Messages that chat refuses until a person has mended something, and when each is tried again: seldom, and
+    /// without holding up the others.
+    refused: BTreeMap<EffectId, Timestamp>,
     /// Wakes the task that keeps the live messages current.
     views: Arc<Notify>,
     /// The input before all others. An attempt that a former process left behind must be journalled as cut off
@@ -87,6 +91,7 @@ impl<A: Aggregate> Task<A> {
             flights: HashMap::new(),
             halt: shared.stop.child_token(),
             maybe_posted,
+            refused: BTreeMap::new(),
             views: Arc::new(Notify::new()),
             first: Some((first, shared.activity.begin())),
             stale: false,
@@ -146,7 +151,8 @@ impl<A: Aggregate> Task<A> {
             } else if let Some(letter) = self.backlog.pop_front() {
                 self.open(letter).await;
             } else {
-                let deadline = A::next_deadline(&self.state, self.looked_at);
+                let deadlines = [A::next_deadline(&self.state, self.looked_at), self.next_post()];
+                let deadline = deadlines.into_iter().flatten().min();
                 let clock = Arc::clone(&self.shared.ports.clock);
                 tokio::select! {
                     Some(letter) = self.mailbox.recv() => self.open(letter).await,
@@ -164,8 +170,13 @@ impl<A: Aggregate> Task<A> {
 
     async fn open(&mut self, letter: Letter<A>) {
         match letter {
-            Letter::FlightOver(id, _active) => {
-                self.flights.remove(&id);
+            Letter::FlightOver { id, refused, active: _active } => {
+                let flight = self.flights.remove(&id);
+                if let (true, Some(Manner::Message(key))) = (refused, flight.map(|flight| flight.manner)) {
+                    // An earlier try of unknown outcome may have posted it.
+                    self.maybe_posted.insert(key);
+                    self.refused.insert(id, self.shared.now() + self.shared.pace.retry_max);
+                }
                 self.perform_pending();
             }
             Letter::Input(Envelope { input, reply, active }) => {
@@ -236,7 +247,9 @@ impl<A: Aggregate> Task<A> {
                 Letter::Input(Envelope { input, reply: None, .. }) => {
                     self.backlog.push_back(Letter::Input(Envelope { input, reply: None, active: None }));
                 }
-                Letter::FlightOver(id, _) => self.backlog.push_back(Letter::FlightOver(id, None)),
+                Letter::FlightOver { id, refused, .. } => {
+                    self.backlog.push_back(Letter::FlightOver { id, refused, active: None });
+                }
             }
         }
     }
@@ -321,14 +334,16 @@ impl<A: Aggregate> Task<A> {
                 flight.cancel.cancel();
             }
         }
-        let mut posting = self.flights.values().any(|flight| matches!(flight.manner, Manner::Message(_)));
+        self.refused.retain(|id, _| owed.iter().any(|(owed, _)| owed == id));
+        let now = self.shared.now();
+        let mut posting = self.is_posting();
         for (id, effect) in owed {
             if self.flights.contains_key(&id) {
                 continue;
             }
             let manner = A::manner(&effect);
             match &manner {
-                Manner::Message(_) if posting => continue,
+                Manner::Message(_) if posting || self.refused.get(&id).is_some_and(|again| now < *again) => continue,
                 Manner::Message(_) => posting = true,
                 Manner::Cancel(attempt) => {
                     if let Some(flight) = self.flights.get(attempt) {
@@ -342,15 +357,25 @@ impl<A: Aggregate> Task<A> {
         }
     }
 
+    fn is_posting(&self) -> bool {
+        self.flights.values().any(|flight| matches!(flight.manner, Manner::Message(_)))
+    }
+
+    /// When a refused message is tried again; while another is being posted, its end decides.
+    fn next_post(&self) -> Option<Timestamp> {
+        self.refused.values().min().copied().filter(|_| !self.is_posting())
+    }
+
     fn launch(&mut self, id: EffectId, effect: A::Effect, manner: Manner) {
         let cancel = self.halt.child_token();
         let search = match &manner {
             Manner::Message(key) => self.maybe_posted.remove(key),
             Manner::Errand | Manner::Attempt | Manner::Cancel(_) => false,
         };
+        self.refused.remove(&id);
         self.flights.insert(id.clone(), Aloft { cancel: cancel.clone(), manner });
         let (shared, views) = (Arc::clone(&self.shared), Arc::clone(&self.views));
-        let flight = Flight::<A> { shared, id: self.id.clone(), effect, cancel, search, views };
+        let flight = Flight::<A> { shared, id: self.id.clone(), effect, cancel, search, views, refused: AtomicBool::new(false) };
         let (letters, mut active) = (self.letters.clone(), Some(self.shared.activity.begin()));
         let activity = self.shared.activity.clone();
         tokio::spawn(async move {
@@ -358,7 +383,8 @@ impl<A: Aggregate> Task<A> {
                 flight.panicked(&mut active).await;
             }
             let active = active.unwrap_or_else(|| activity.begin());
-            let _ = letters.send(Letter::FlightOver(id, Some(active)));
+            let refused = flight.refused.load(Ordering::Acquire);
+            let _ = letters.send(Letter::FlightOver { id, refused, active: Some(active) });
         });
     }
 }

@@ -579,6 +579,33 @@ fn a_scheduled_start_waits_and_a_late_one_asks() {
 }
 
 #[test]
+fn a_message_that_chat_refuses_holds_up_no_other() {
+    let bench = Bench::new();
+    bench.chat.refuse("progress");
+    bench.whole_life(async |life| {
+        let (run, _) = at_gate(life).await;
+        assert_eq!(bench.chat.refused("progress"), 1);
+        let state = life.state(&run);
+        let missing: Vec<_> = state.owed.iter().filter(|owed| owed.posted.is_none()).map(|owed| owed.key.as_str()).collect();
+        assert_eq!(missing, ["progress"], "everything after it is visible");
+        let notes = bench.chat.visible().into_iter().filter_map(|message| message.key.as_str().strip_prefix("note/")?.parse().ok());
+        let notes: Vec<u32> = notes.collect();
+        assert!(notes.len() > 1 && notes.is_sorted(), "the others keep their order: {notes:?}");
+
+        life.advance(119).await;
+        assert_eq!(bench.chat.refused("progress"), 1, "it is tried again seldom");
+        life.advance(1).await;
+        assert_eq!(bench.chat.refused("progress"), 2);
+
+        assert_eq!(bench.chat.accept("progress"), 2);
+        life.advance(120).await;
+        assert_eq!(bench.chat.copies(&run, "progress").len(), 1);
+        life.play(&run, &team).await;
+        life.expect_settled(&run).await;
+    });
+}
+
+#[test]
 fn a_scheduled_start_starts_by_itself() {
     let bench = Bench::new();
     bench.whole_life(async |life| {

@@ -52,6 +52,7 @@ struct ChatInner {
     posts_asked: usize,
     votes_read: usize,
     away_after: Option<usize>,
+    refused: BTreeMap<String, usize>,
 }
 
 impl ChatWorld {
@@ -78,6 +79,21 @@ impl ChatWorld {
     /// What goes wrong with the next posts, in order.
     pub(crate) fn fail_posts(&self, faults: &[PostFault]) {
         self.lock().post_faults.extend(faults);
+    }
+
+    /// Refuses every message of this key, and counts how often that was necessary.
+    pub(crate) fn refuse(&self, key: &str) {
+        self.lock().refused.insert(key.to_owned(), 0);
+    }
+
+    /// Takes messages of this key again, and tells how often they were refused.
+    pub(crate) fn accept(&self, key: &str) -> usize {
+        self.lock().refused.remove(key).expect("it was refused")
+    }
+
+    /// How often messages of this key were refused.
+    pub(crate) fn refused(&self, key: &str) -> usize {
+        self.lock().refused[key]
     }
 
     /// How often anything was asked to be posted.
@@ -141,6 +157,10 @@ impl FakeChat {
         let fault = inner.post_faults.pop_front();
         if inner.away || fault == Some(PostFault::Before) {
             return Err(away());
+        }
+        if let Some(times) = inner.refused.get_mut(key.as_str()) {
+            *times += 1;
+            return Err(PortError::Refused { why: "no permission for this one".to_owned() });
         }
         if fault == Some(PostFault::Refused) {
             return Err(PortError::Refused { why: "no permission".to_owned() });
