@@ -84,6 +84,7 @@ impl Engine {
             pace,
             fence: lease.fence(),
             activity,
+            under_measurement: observe::UnderMeasurement::default(),
             stop,
             starting: Arc::default(),
         });

@@ -3,7 +3,8 @@
 //! Votes and criteria of open gates are read on a hint, after every reconnection, and on a timer, so that a
 //! lost event costs at most [`super::Pace::gate_every`].
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use tracing::warn;
 
@@ -71,7 +72,7 @@ fn open_runs(shared: &Shared) -> Vec<RunId> {
         .collect()
 }
 
-/// Reads the criteria and the votes of a run's open gate.
+/// Reads the criteria and the votes of a run's open gate; the votes alone while an earlier round still measures.
 fn look(shared: &Arc<Shared>, run: &RunId) {
     let Some(snapshot) = shared.runs.snapshot(run) else { return };
     let Some((gate, opened)) = snapshot.state.open_gate().map(|(gate, opened)| (gate.clone(), opened.clone())) else { return };
@@ -80,14 +81,42 @@ fn look(shared: &Arc<Shared>, run: &RunId) {
         return;
     }
     let card = opened.card;
+    let measuring = Measuring::begin(shared, (run.clone(), gate.clone(), card));
     let (shared, snapshot) = (Arc::clone(shared), snapshot.clone());
     let active = shared.activity.begin();
     tokio::spawn(async move {
-        let readings = shared.ports.performer.measure(&snapshot, &gate).await;
-        shared.runs.post(snapshot.state.id(), Input::GateMeasured { gate: gate.clone(), card, readings });
+        if let Some(measuring) = measuring {
+            let readings = shared.ports.performer.measure(&snapshot, &gate).await;
+            shared.runs.post(snapshot.state.id(), Input::GateMeasured { gate: gate.clone(), card, readings });
+            drop(measuring);
+        }
         read(&shared, &snapshot, gate, card).await;
         drop(active);
     });
+}
+
+/// The cards whose criteria are being measured.
+pub(super) type UnderMeasurement = Mutex<BTreeSet<(RunId, GateRef, u32)>>;
+
+/// The measurement of one card, as long as it lives. A slow one is not joined by the next: each would make the system
+/// that it measures slower still, and the older readings could arrive last.
+struct Measuring {
+    shared: Arc<Shared>,
+    card: (RunId, GateRef, u32),
+}
+
+impl Measuring {
+    /// `None` if the card is being measured already.
+    fn begin(shared: &Arc<Shared>, card: (RunId, GateRef, u32)) -> Option<Self> {
+        let fresh = shared.under_measurement.lock().expect("no code panics while it holds the set").insert(card.clone());
+        fresh.then(|| Self { shared: Arc::clone(shared), card })
+    }
+}
+
+impl Drop for Measuring {
+    fn drop(&mut self) {
+        self.shared.under_measurement.lock().expect("no code panics while it holds the set").remove(&self.card);
+    }
 }
 
 /// Reads the votes on a message, if it is a gate's card.

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
 use super::index::Index;
+use super::observe;
 use super::ports::{Chat, Performer};
 use super::run::Run;
 use crate::clock::{Ids, SharedClock};
@@ -61,6 +62,8 @@ pub(super) struct Shared {
     pub(super) fence: Fence,
     pub(super) runs: Index<Run>,
     pub(super) activity: Activity,
+    /// The cards whose criteria are being measured again.
+    pub(super) under_measurement: observe::UnderMeasurement,
     /// Cancelled when the engine must stop acting: shut down, or the lease was lost.
     pub(super) stop: CancellationToken,
     /// Serialises starts: two runs must not both find the lock free.

@@ -588,7 +588,8 @@ fn a_message_that_chat_refuses_holds_up_no_other() {
         let state = life.state(&run);
         let missing: Vec<_> = state.owed.iter().filter(|owed| owed.posted.is_none()).map(|owed| owed.key.as_str()).collect();
         assert_eq!(missing, ["progress"], "everything after it is visible");
-        let notes = bench.chat.visible().into_iter().filter_map(|message| message.key.as_str().strip_prefix("note/")?.parse().ok());
+        let notes =
+            bench.chat.visible().into_iter().filter_map(|message| message.key.as_str().strip_prefix("note/")?.parse().ok());
         let notes: Vec<u32> = notes.collect();
         assert!(notes.len() > 1 && notes.is_sorted(), "the others keep their order: {notes:?}");
 
@@ -602,6 +603,22 @@ fn a_message_that_chat_refuses_holds_up_no_other() {
         assert_eq!(bench.chat.copies(&run, "progress").len(), 1);
         life.play(&run, &team).await;
         life.expect_settled(&run).await;
+    });
+}
+
+#[test]
+fn a_slow_measurement_is_not_joined_by_the_next() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        at_gate(life).await;
+        let (measured, read) = (bench.effects.measured(), bench.chat.votes_read());
+        bench.effects.hold_measurements();
+        life.advance(600).await;
+        assert_eq!(bench.effects.measured(), measured + 1, "two rounds have passed");
+        assert_eq!(bench.chat.votes_read(), read + 1, "the second looks at the votes all the same");
+        bench.effects.let_measurements_end();
+        life.advance(300).await;
+        assert_eq!(bench.effects.measured(), measured + 2);
     });
 }
 

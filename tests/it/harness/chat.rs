@@ -101,6 +101,11 @@ impl ChatWorld {
         self.lock().posts_asked
     }
 
+    /// How often a card's votes were read.
+    pub(crate) fn votes_read(&self) -> usize {
+        self.lock().votes_read
+    }
+
     /// What is visible, in the order in which it was posted.
     pub(crate) fn visible(&self) -> Vec<Message> {
         self.lock().messages.iter().filter(|message| !message.deleted).cloned().collect()

@@ -12,7 +12,7 @@ use pointsman::domain::{RunId, StepName, StreamId};
 use pointsman::engine::{Job, JobSink, Performer, Snapshot};
 use pointsman::store::SharedJournal;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::points::Points;
@@ -39,6 +39,7 @@ pub(crate) struct EffectWorld {
     inner: Mutex<Inner>,
     hanging: AtomicUsize,
     hung: Notify,
+    measures: Semaphore,
 }
 
 #[derive(Default)]
@@ -61,7 +62,12 @@ struct Inner {
 
 impl Default for EffectWorld {
     fn default() -> Self {
-        Self { inner: Mutex::default(), hanging: AtomicUsize::new(0), hung: Notify::new() }
+        Self {
+            inner: Mutex::default(),
+            hanging: AtomicUsize::new(0),
+            hung: Notify::new(),
+            measures: Semaphore::new(Semaphore::MAX_PERMITS),
+        }
     }
 }
 
@@ -152,7 +158,16 @@ impl EffectWorld {
         self.lock().measured
     }
 
-    /// How many attempts hang now.
+    /// Lets measurements begin and not end, until [`Self::let_measurements_end`].
+    pub(crate) fn hold_measurements(&self) {
+        self.measures.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    pub(crate) fn let_measurements_end(&self) {
+        self.measures.add_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// How many attempts and measurements hang now.
     pub(crate) fn hanging(&self) -> usize {
         self.hanging.load(Ordering::SeqCst)
     }
@@ -179,7 +194,7 @@ pub(crate) struct FakePerformer {
     pub(crate) journal: SharedJournal,
 }
 
-/// Counts one hanging attempt, also if its future is dropped.
+/// Counts one hanging attempt or measurement, also if its future is dropped.
 struct Hanging<'a>(&'a EffectWorld);
 
 impl Drop for Hanging<'_> {
@@ -306,8 +321,15 @@ impl Performer for FakePerformer {
 
     async fn measure(&self, run: &Snapshot, gate: &GateRef) -> Vec<Reading> {
         self.points.alive().await;
-        let mut inner = self.world.lock();
-        inner.measured += 1;
+        self.world.lock().measured += 1;
+        self.world.hanging.fetch_add(1, Ordering::SeqCst);
+        let hanging = Hanging(&self.world);
+        if self.world.measures.available_permits() == 0 {
+            self.world.hung.notify_one();
+        }
+        drop(self.world.measures.acquire().await);
+        drop(hanging);
+        let inner = self.world.lock();
         let GateRef::Phase(phase) = gate else { return vec![] };
         let criteria = run.state.phase(phase).and_then(|phase| phase.gate.as_ref()).map(|gate| gate.go.clone());
         criteria
