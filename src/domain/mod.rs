@@ -1,4 +1,4 @@
-//! Vocabulary and rules: ids, definitions, plans, sign-off, and the aggregate *run*.
+//! Vocabulary and rules: ids, definitions, plans, sign-off, and the aggregates *run* and *incident*.
 //!
 //! No async, no I/O, no clock, no logging: time, ids and chance arrive as data, and every decision
 //! here can be tested without a runtime. Imports: `std`, `serde`, `serde_json` (values), `schemars`
@@ -6,11 +6,13 @@
 //! (parameter patterns), `thiserror`, `chrono`.
 
 mod action;
+pub mod beat;
 pub mod command;
 mod digest;
 mod duration;
 mod hash;
 mod ids;
+pub mod incident;
 pub mod issue;
 mod message;
 mod plan;

@@ -14,6 +14,7 @@ mod aggregate;
 mod codec;
 mod flight;
 mod handle;
+mod incident_ports;
 mod index;
 mod lease;
 mod load;
@@ -25,6 +26,7 @@ mod shared;
 mod task;
 
 pub use handle::{Engine, EngineError, Handle, Stuck};
+pub use incident_ports::{Dossier, IncidentChat, IncidentError, IncidentSnapshot, Incidents, Mark, Outside, Place, Tracker};
 pub use lease::LEASE_TTL;
 pub use ports::{
     Chat, Freshness, Hint, Job, JobSink, Performer, PlanProblem, Planning, PortError, RunSummary, Runs, SendError, Snapshot,

@@ -1,0 +1,68 @@
+//! The beat: when the next status update is due, and what an absence comes to.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Duration, Timestamp};
+
+/// When status updates are due: at `next`, and then every `every`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// The cadence. Never zero.
+    pub every: Duration,
+    /// When the next one is due.
+    pub next: Timestamp,
+}
+
+/// One status update that has fallen due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fall {
+    /// When it was due: the first of those that were missed.
+    pub due: Timestamp,
+    /// How many later ones fell due as well before anybody looked. They become one, which names the count.
+    pub missed: u32,
+    /// When the next one is due; after now, and on the same grid.
+    pub next: Timestamp,
+}
+
+impl Beat {
+    /// A beat whose first update is due one cadence after `since`.
+    #[must_use]
+    pub fn since(since: Timestamp, every: Duration) -> Self {
+        Self { every, next: since + every.delta() }
+    }
+
+    /// What has fallen due by `now`; `None` if nothing has.
+    #[must_use]
+    pub fn fall(&self, now: Timestamp) -> Option<Fall> {
+        if now < self.next {
+            return None;
+        }
+        let every = self.every.as_secs().max(1);
+        let missed = u32::try_from(Duration::between(self.next, now).as_secs() / every).unwrap_or(u32::MAX);
+        let next = self.next + Duration::from_secs(every * (u64::from(missed) + 1)).delta();
+        Some(Fall { due: self.next, missed, next })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + chrono::TimeDelta::minutes(minute)
+    }
+
+    #[test]
+    fn an_update_is_due_at_its_instant_and_not_before() {
+        let beat = Beat::since(at(0), Duration::from_minutes(15));
+        assert_eq!(beat.fall(at(15) - chrono::TimeDelta::milliseconds(1)), None);
+        assert_eq!(beat.fall(at(15)), Some(Fall { due: at(15), missed: 0, next: at(30) }));
+    }
+
+    #[test]
+    fn what_was_missed_becomes_one_update_and_the_grid_stays() {
+        let beat = Beat::since(at(0), Duration::from_minutes(15));
+        assert_eq!(beat.fall(at(52)), Some(Fall { due: at(15), missed: 2, next: at(60) }));
+        assert_eq!(beat.fall(at(60)), Some(Fall { due: at(15), missed: 3, next: at(75) }));
+    }
+}
