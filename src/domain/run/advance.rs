@@ -38,6 +38,9 @@ const EVENTS_MAX: usize = 500;
 
 /// Pushes everything that follows from the state and the time.
 pub(super) fn advance(draft: &mut Draft) {
+    if let Some(fall) = draft.state.beat.and_then(|beat| beat.fall(draft.now)) {
+        draft.push(Event::StatusDue { due: fall.due, missed: fall.missed, next: fall.next });
+    }
     let mut count = 0;
     while once(draft) {
         count += 1;

@@ -1,7 +1,7 @@
 //! Deciding: what follows from an input. May refuse, never acts.
 
 use super::advance::{Draft, advance, stop};
-use super::event::{Answer, End, Event, FailureKind, Finding, ListRef, QuestionKind, Reading};
+use super::event::{Answer, End, Event, FailureKind, Finding, GateRef, ListRef, QuestionKind, Reading};
 use super::gate::{self, Recheck};
 use super::input::{Input, Outcome};
 use super::message::MessageKind;
@@ -30,7 +30,11 @@ pub fn decide(state: &State, now: Timestamp, input: Input) -> Result<Vec<Event>,
 /// Once a run is over, only its messages go on: what it still owes becomes visible, people are told that it is over.
 fn after_the_end(draft: &mut Draft, end: End, input: Input) -> Result<(), Rejection> {
     match input {
-        Input::ThreadOpened(_) | Input::MessagePosted(..) => apply(draft, input),
+        Input::ThreadOpened(_)
+        | Input::MessagePosted(..)
+        | Input::IncidentOpened(_)
+        | Input::ReviewPublished { .. }
+        | Input::ReviewDelayed { .. } => apply(draft, input),
         // Without its plan card a run has no thread, and without a thread nobody is told how it ended.
         Input::MessageLost(..) if draft.state.thread.is_none() => apply(draft, input),
         Input::BreakGlass { .. }
@@ -100,11 +104,33 @@ fn apply(draft: &mut Draft, input: Input) -> Result<(), Rejection> {
         Input::Resume { by } => resume(draft, by)?,
         Input::Abort { by, reason } => abort(draft, by, reason)?,
         Input::Close { by, reason } => close(draft, by, reason)?,
+        Input::IncidentOpened(incident) => {
+            if draft.state.incident.is_none() {
+                draft.push(Event::IncidentOpened { incident });
+            }
+        }
+        Input::ReviewPublished { gate, card, at } => {
+            if owes_review(&draft.state, &gate, card).is_some() {
+                draft.push(Event::ReviewPublished { gate, card, at });
+            }
+        }
+        Input::ReviewDelayed { gate, card, why } => {
+            // The same trouble again is no news.
+            if owes_review(&draft.state, &gate, card).is_some_and(|delayed| delayed.as_ref() != Some(&why)) {
+                draft.push(Event::ReviewDelayed { gate, card, why });
+            }
+        }
         Input::Rollback { rollback, by, reason } => {
             rollback::request(draft, rollback, by, given(reason)?)?;
         }
     }
     Ok(())
+}
+
+/// Why a review is not published yet, if one is owed.
+fn owes_review<'a>(state: &'a State, gate: &GateRef, card: u32) -> Option<&'a Option<String>> {
+    let owed = state.reviews.iter().find(|review| review.gate == *gate && review.card == card && review.issue.is_none())?;
+    Some(&owed.delayed)
 }
 
 fn given(reason: String) -> Result<String, Rejection> {

@@ -1,7 +1,7 @@
 //! What still has to be done in the world. Derived from the state alone, so that a restart finds the same list.
 
 use super::event::{GateRef, ProcessGroup};
-use super::message::{Owed, Place};
+use super::message::{MessageKind, Owed, Place};
 use super::state::{RollbackStage, Standing, State, StepStatus};
 use crate::domain::runbook::Step;
 use crate::domain::{Interruption, MessageKey, StepKind, StepName, Timestamp};
@@ -71,6 +71,18 @@ pub enum Effect {
         /// What must be proven gone first.
         former: Option<ProcessGroup>,
     },
+    /// Open an incident about this run, or find the one that was opened.
+    OpenIncident {
+        /// What went wrong, for people.
+        why: String,
+    },
+    /// Bring the issue about that a break-glass owes.
+    PublishReview {
+        /// Of which gate.
+        gate: GateRef,
+        /// Of which card.
+        card: u32,
+    },
     /// Run the checks of a step that is said to have happened.
     CheckStep {
         /// Which step.
@@ -95,6 +107,8 @@ impl Effect {
             Self::PerformStep { step, attempt, .. } => format!("perform/{step}/{attempt}"),
             Self::CancelStep { step, attempt, .. } => format!("cancel/{step}/{attempt}"),
             Self::ProbeStep { step, attempt, .. } => format!("probe/{step}/{attempt}"),
+            Self::OpenIncident { .. } => "incident".to_owned(),
+            Self::PublishReview { gate, card } => format!("review/{gate}/{card}"),
             Self::CheckStep { step, attempt, .. } => format!("check/{step}/{attempt}"),
         }
     }
@@ -104,6 +118,9 @@ impl Effect {
 #[must_use]
 pub fn pending(state: &State) -> Vec<Effect> {
     let mut effects = messages(state);
+    effects.extend(state.trouble.clone().filter(|_| state.incident.is_none()).map(|why| Effect::OpenIncident { why }));
+    let unpublished = state.reviews.iter().filter(|review| review.issue.is_none());
+    effects.extend(unpublished.map(|review| Effect::PublishReview { gate: review.gate.clone(), card: review.card }));
     if state.end.is_some() {
         return effects;
     }
@@ -128,8 +145,9 @@ fn messages(state: &State) -> Vec<Effect> {
     }
     let visible = |place: Place| place == Place::Channel || state.thread.is_some();
     let mut unposted: Vec<&Owed> = state.owed.iter().filter(|owed| owed.posted.is_none() && visible(owed.place)).collect();
-    // Discord takes about one message a second in a channel: what people must act on does not wait behind what they may read.
-    unposted.sort_by_key(|owed| !owed.kind.is_live());
+    // Discord takes about one message a second in a channel: what people must act on, and what has its hour, does not
+    // wait behind what they may read.
+    unposted.sort_by_key(|owed| !owed.kind.is_live() && !matches!(owed.kind, MessageKind::Beat { .. }));
     effects.extend(unposted.into_iter().map(|owed| Effect::PostMessage { key: owed.key.clone(), generation: owed.generation }));
     effects
 }

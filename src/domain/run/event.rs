@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::domain::incident::IncidentId;
 use crate::domain::sign_off::Assignment;
 use crate::domain::{
-    ChannelId, Digest, Duration, Interruption, MessageKey, MessageRef, Person, PhaseName, Plan, RoleName, RollbackName, RunId,
-    StepName, Timestamp, UserId,
+    ChannelId, Digest, Duration, Interruption, IssueRef, MessageKey, MessageRef, Person, PhaseName, Plan, RoleName, RollbackName,
+    RunId, StepName, Timestamp, UserId,
 };
 
 /// Something that happened to a run.
@@ -347,6 +348,38 @@ pub enum Event {
         /// When the window ends.
         until: Timestamp,
     },
+    /// A status update has fallen due, and is owed from now on.
+    StatusDue {
+        /// When it was due.
+        due: Timestamp,
+        /// How many later ones fell due as well before anybody looked.
+        missed: u32,
+        /// When the next one is due.
+        next: Timestamp,
+    },
+    /// The run went badly, and people work on it in this incident.
+    IncidentOpened {
+        /// Which.
+        incident: IncidentId,
+    },
+    /// The issue stands that a break-glass owes.
+    ReviewPublished {
+        /// Of which gate.
+        gate: GateRef,
+        /// Of which card.
+        card: u32,
+        /// Where it stands.
+        at: IssueRef,
+    },
+    /// The issue that a break-glass owes could not be published yet; it is tried again.
+    ReviewDelayed {
+        /// Of which gate.
+        gate: GateRef,
+        /// Of which card.
+        card: u32,
+        /// Why, for people.
+        why: String,
+    },
     /// The run is over: the lock is free.
     Ended {
         /// How.
@@ -401,6 +434,10 @@ pub fn kind_of(event: &Event) -> &'static str {
         Event::RollbackStarted { .. } => "rollback_started",
         Event::RollbackFinished { .. } => "rollback_finished",
         Event::ClosingBegan { .. } => "closing_began",
+        Event::StatusDue { .. } => "status_due",
+        Event::IncidentOpened { .. } => "incident_opened",
+        Event::ReviewPublished { .. } => "review_published",
+        Event::ReviewDelayed { .. } => "review_delayed",
         Event::Ended { .. } => "ended",
     }
 }
@@ -426,6 +463,15 @@ pub struct Started {
     pub starts_at: Timestamp,
     /// When the maintenance window ends.
     pub window_ends_at: Timestamp,
+    /// How often a status update is due from the first effect to the closing; `None`: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beat: Option<Duration>,
+    /// Whether an incident is opened by itself if the run goes badly after its first effect.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub opens_incident: bool,
+    /// The incident from inside which it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<IncidentId>,
 }
 
 /// Whether a run changes anything.

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use super::event::{Answer, End, Event, GateRef, GateRefusal, ListRef, Question, QuestionKind, Started};
 use super::message::{MessageKind, Owed, Place};
 use super::state::{
-    Armed, Attempt, Closing, Ending, Gate, Pause, RollbackStage, RollbackState, Stamp, Standing, State, StepState, StepStatus,
+    Armed, Attempt, Closing, Ending, Gate, Pause, Review, RollbackStage, RollbackState, Stamp, Standing, State, StepState,
+    StepStatus,
 };
+use crate::domain::beat::Beat;
 use crate::domain::{MessageKey, MessageRef, RollbackName, StepKind, StepName, Timestamp};
 
 /// The journal holds something that cannot have happened: this run is set aside and shown as stuck.
@@ -48,6 +50,11 @@ pub fn begin(at: Timestamp, event: &Event) -> Result<State, CorruptJournal> {
         rollback: None,
         rolled_back: Vec::new(),
         effects_began_at: None,
+        beat: None,
+        last_status_at: None,
+        trouble: None,
+        incident: started.incident,
+        reviews: Vec::new(),
         ticked: BTreeMap::new(),
         acted: BTreeSet::new(),
         rehearsal_red: false,
@@ -141,12 +148,29 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
         Event::ClosingBegan { end, until } => {
             state.closing = Some(Closing { end: *end, until: *until });
             state.pause = None;
+            state.beat = None;
+            if matches!(end, End::Failed) {
+                let why = failed_step(&state).unwrap_or_else(|| "it could not go on".to_owned());
+                call_for_help(&mut state, why);
+            }
             let asked_for = state.owed.iter().any(|owed| owed.kind == MessageKind::Afterwards);
             if *end == End::Succeeded && !state.runbook().afterwards.is_empty() && !asked_for {
                 state.owed.push(live("afterwards", MessageKind::Afterwards, Place::Thread));
             }
         }
+        Event::StatusDue { due, missed, next } => status_due(&mut state, stamp, *due, *missed, *next),
+        Event::IncidentOpened { incident } => state.incident = Some(*incident),
+        Event::ReviewPublished { gate, card, at } => {
+            let review = review(&mut state, gate, *card).ok_or_else(|| corrupt("no such review was owed"))?;
+            review.issue = Some(at.clone());
+            review.delayed = None;
+        }
+        Event::ReviewDelayed { gate, card, why } => {
+            let review = review(&mut state, gate, *card).ok_or_else(|| corrupt("no such review was owed"))?;
+            review.delayed = Some(why.clone());
+        }
         Event::Ended { end, by, reason } => {
+            state.beat = None;
             state.end = Some(Ending { end: *end, at, by: by.clone(), reason: reason.clone() });
             state.owed.push(live("summary", MessageKind::Summary, Place::Thread));
         }
@@ -163,7 +187,53 @@ fn is_repeated(state: &State, note: &Owed) -> bool {
 }
 
 fn is_about_messages(event: &Event) -> bool {
-    matches!(event, Event::MessagePosted { .. } | Event::MessageLost { .. } | Event::ThreadOpened { .. })
+    matches!(
+        event,
+        Event::MessagePosted { .. }
+            | Event::MessageLost { .. }
+            | Event::ThreadOpened { .. }
+            | Event::IncidentOpened { .. }
+            | Event::ReviewPublished { .. }
+            | Event::ReviewDelayed { .. }
+    )
+}
+
+/// A run that goes badly after its first effect wants people, unless they are there already.
+fn call_for_help(state: &mut State, why: String) {
+    if state.started.opens_incident && !state.is_dry_run() && state.effects_began_at.is_some() {
+        state.trouble.get_or_insert(why);
+    }
+}
+
+/// The step that failed, with what went wrong.
+fn failed_step(state: &State) -> Option<String> {
+    state.runbook().all_steps().find_map(|step| match &state.step(&step.step).status {
+        StepStatus::Failed(failure) => Some(format!("step `{}` failed: {}", step.step, failure.message)),
+        StepStatus::Pending
+        | StepStatus::Running(_)
+        | StepStatus::Waiting { .. }
+        | StepStatus::Interrupted { .. }
+        | StepStatus::Asserted { .. }
+        | StepStatus::Succeeded
+        | StepStatus::Skipped => None,
+    })
+}
+
+/// An update that nobody could see yet stands for this one too: several missed ones are one late message.
+fn status_due(state: &mut State, stamp: Stamp, due: Timestamp, missed: u32, next: Timestamp) {
+    state.last_status_at = Some(stamp.at);
+    state.beat = state.beat.map(|beat| Beat { next, ..beat });
+    for owed in state.owed.iter_mut().rev().filter(|owed| owed.posted.is_none()) {
+        if let MessageKind::Beat { missed: counted, .. } = &mut owed.kind {
+            *counted += 1 + missed;
+            return;
+        }
+    }
+    state.owed.push(live(&format!("beat/{}", stamp.seq), MessageKind::Beat { due, missed }, Place::Thread));
+}
+
+fn review<'a>(state: &'a mut State, gate: &GateRef, card: u32) -> Option<&'a mut Review> {
+    state.reviews.iter_mut().find(|review| review.gate == *gate && review.card == card)
 }
 
 fn live(key: &str, kind: MessageKind, place: Place) -> Owed {
@@ -233,7 +303,19 @@ fn fold_gate(state: &mut State, stamp: Stamp, event: &Event) -> Option<()> {
                 state.rollback = None;
             }
         }
-        Event::GlassBroken { gate, by, .. } => state.gates.get_mut(gate)?.glass = Some(by.clone()),
+        Event::GlassBroken { gate, card, by, reason, skipped, .. } => {
+            state.gates.get_mut(gate)?.glass = Some(by.clone());
+            state.reviews.push(Review {
+                gate: gate.clone(),
+                card: *card,
+                by: by.clone(),
+                reason: reason.clone(),
+                skipped: skipped.clone(),
+                at: stamp.at,
+                issue: None,
+                delayed: None,
+            });
+        }
         Event::GateCleared { gate, clearance, .. } => {
             state.gates.get_mut(gate)?.standing = Standing::Cleared { at: stamp.at, clearance: clearance.clone() };
         }
@@ -321,6 +403,8 @@ fn note_start(state: &mut State, stamp: Stamp, step: &StepName) {
     let kind = traits.kind;
     if traits.effect && !state.is_dry_run() && state.effects_began_at.is_none() {
         state.effects_began_at = Some(stamp.at);
+        state.last_status_at = Some(stamp.at);
+        state.beat = state.started.beat.map(|every| Beat::since(stamp.at, every));
     }
     let attempt = state.step(step).attempts;
     let message = match kind {
@@ -368,6 +452,7 @@ fn fold_answer(state: &mut State, question: &Question, answer: Answer, by: &crat
 fn fold_rollback(state: &mut State, stamp: Stamp, event: &Event) -> Option<()> {
     match event {
         Event::RollbackRequested { rollback, by, reason } => {
+            call_for_help(state, format!("rollback `{rollback}` is asked for: {reason}"));
             state.question = None;
             state.rollback = Some(RollbackState {
                 name: rollback.clone(),
@@ -378,6 +463,7 @@ fn fold_rollback(state: &mut State, stamp: Stamp, event: &Event) -> Option<()> {
             });
         }
         Event::RollbackStarted { rollback, by, reason, target_at } => {
+            call_for_help(state, format!("rollback `{rollback}` has begun: {reason}"));
             reset_steps(state, rollback)?;
             state.question = None;
             state.pause = None;

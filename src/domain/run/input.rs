@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::event::{Actor, Answer, Failure, Finding, GateRef, ListRef, OutputFile, ProcessGroup, Reading, Vote};
-use crate::domain::{ChannelId, MessageKey, MessageRef, Person, RollbackName, StepName, UserId};
+use crate::domain::incident::IncidentId;
+use crate::domain::{ChannelId, IssueRef, MessageKey, MessageRef, Person, RollbackName, StepName, UserId};
 
 /// Something that a run must react to. The instant comes beside it.
 #[derive(Debug, Clone, PartialEq)]
@@ -158,6 +159,26 @@ pub enum Input {
         by: Person,
         /// Why.
         reason: String,
+    },
+    /// The incident exists that the run's going badly called for.
+    IncidentOpened(IncidentId),
+    /// The issue stands that a break-glass owes.
+    ReviewPublished {
+        /// Of which gate.
+        gate: GateRef,
+        /// Of which card.
+        card: u32,
+        /// Where it stands.
+        at: IssueRef,
+    },
+    /// That issue could not be published yet.
+    ReviewDelayed {
+        /// Of which gate.
+        gate: GateRef,
+        /// Of which card.
+        card: u32,
+        /// Why, for people.
+        why: String,
     },
     /// Somebody wants the way back.
     Rollback {

@@ -2,7 +2,7 @@
 //! and a restart neither forgets a message nor posts it twice.
 
 use super::event::{Event, GateRef};
-use crate::domain::{MessageKey, MessageRef, StepName};
+use crate::domain::{MessageKey, MessageRef, StepName, Timestamp};
 
 /// A message that must be visible once.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +59,13 @@ pub enum MessageKind {
     },
     /// The runbook's `afterwards`. Kept current.
     Afterwards,
+    /// A status update, said once.
+    Beat {
+        /// When it was due.
+        due: Timestamp,
+        /// How many later ones it stands for as well.
+        missed: u32,
+    },
     /// What happened, said once.
     Note(Box<Event>),
     /// The end: estimate against actual, signatures, the journal's head. Said once.
@@ -77,7 +84,7 @@ impl MessageKind {
             | Self::Confirm { .. }
             | Self::Checklist { .. }
             | Self::Afterwards => true,
-            Self::Note(_) | Self::Summary => false,
+            Self::Note(_) | Self::Beat { .. } | Self::Summary => false,
         }
     }
 }
@@ -107,6 +114,9 @@ pub(super) fn is_noteworthy(event: &Event) -> bool {
         | Event::RollbackRequested { .. }
         | Event::RollbackStarted { .. }
         | Event::RollbackFinished { .. }
+        | Event::IncidentOpened { .. }
+        | Event::ReviewPublished { .. }
+        | Event::ReviewDelayed { .. }
         | Event::ClosingBegan { .. } => true,
         Event::StepProbed { .. }
         | Event::Started(_)
@@ -123,6 +133,7 @@ pub(super) fn is_noteworthy(event: &Event) -> bool {
         | Event::ChildStarted { .. }
         | Event::ItemTicked { .. }
         | Event::Asked(_)
+        | Event::StatusDue { .. }
         | Event::Ended { .. } => false,
     }
 }

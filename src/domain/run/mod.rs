@@ -44,8 +44,8 @@ pub use rejection::Rejection;
 pub use schedule::{Forecast, PhaseForecast, forecast, next_deadline, planned};
 pub use start::{Holder, Rehearsal, StartRequest, start};
 pub use state::{
-    Armed, Attempt, Closing, Ending, Gate, Pause, RollbackStage, RollbackState, Standing, State, Status, StepState, StepStatus,
-    checklist, confirmation,
+    Armed, Attempt, Closing, Ending, Gate, Pause, Review, RollbackStage, RollbackState, Standing, State, Status, StepState,
+    StepStatus, checklist, confirmation,
 };
 
 pub use crate::domain::MessageKey;

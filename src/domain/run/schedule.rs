@@ -142,6 +142,7 @@ fn deadlines(state: &State) -> Vec<Timestamp> {
         return instants;
     }
     instants.extend(state.closing.map(|closing| closing.until));
+    instants.extend(state.beat.map(|beat| beat.next));
     for step in state.steps.values() {
         match &step.status {
             StepStatus::Running(attempt) => instants.push(attempt.deadline),

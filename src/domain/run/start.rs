@@ -3,6 +3,7 @@
 use super::event::{Event, Mode, Started};
 use super::rejection::Rejection;
 use super::schedule::planned;
+use crate::domain::incident::IncidentId;
 use crate::domain::{ChannelId, Digest, Duration, Person, Plan, RunId, Timestamp};
 
 /// A wish to start a run, with everything that the decision needs.
@@ -24,6 +25,12 @@ pub struct StartRequest {
     pub held_by: Option<Holder>,
     /// The newest green dry run of the same digest, if any.
     pub rehearsal: Option<Rehearsal>,
+    /// How often a status update is due from the first effect on; `None`: never.
+    pub beat: Option<Duration>,
+    /// Whether an incident is opened by itself if the run goes badly after its first effect.
+    pub opens_incident: bool,
+    /// The incident in whose channel it is asked for.
+    pub incident: Option<IncidentId>,
 }
 
 /// A run that holds a lock.
@@ -54,7 +61,7 @@ pub struct Rehearsal {
 /// [`Rejection::Locked`], [`Rejection::NotRehearsed`], [`Rejection::WindowTooShort`], [`Rejection::StartInThePast`].
 /// Nothing exists then.
 pub fn start(now: Timestamp, request: StartRequest) -> Result<Vec<Event>, Rejection> {
-    let StartRequest { run, mode, requester, channel, plan, at, held_by, rehearsal } = request;
+    let StartRequest { run, mode, requester, channel, plan, at, held_by, rehearsal, beat, opens_incident, incident } = request;
     let digest = plan.digest();
     let live = mode == Mode::Live;
     if let (Some(holder), true) = (held_by, live) {
@@ -69,7 +76,21 @@ pub fn start(now: Timestamp, request: StartRequest) -> Result<Vec<Event>, Reject
         expect_rehearsal(&plan, &digest, rehearsal.as_ref(), now)?;
         expect_window(&plan, starts_at, t_zero, window_ends_at)?;
     }
-    let started = Started { run, mode, requester, channel, plan, digest, t_zero, starts_at, window_ends_at };
+    let beat = beat.filter(|every| live && every.as_secs() > 0);
+    let started = Started {
+        run,
+        mode,
+        requester,
+        channel,
+        plan,
+        digest,
+        t_zero,
+        starts_at,
+        window_ends_at,
+        beat,
+        opens_incident,
+        incident,
+    };
     Ok(vec![Event::Started(Box::new(started))])
 }
 

@@ -10,11 +10,13 @@ use super::event::{
     VoteRefusal,
 };
 use super::message::Owed;
+use crate::domain::beat::Beat;
+use crate::domain::incident::IncidentId;
 use crate::domain::runbook::{self, Checklist, Confirmation, Phase, Rollback, Step};
 use crate::domain::sign_off::{Assignment, Quorum, quorum};
 use crate::domain::{
-    ChannelId, Digest, Interruption, MessageKey, Person, PhaseName, Plan, RollbackName, RunId, StepKind, StepName, Timestamp,
-    UserId,
+    ChannelId, Digest, Interruption, IssueRef, MessageKey, Person, PhaseName, Plan, RollbackName, RunId, StepKind, StepName,
+    Timestamp, UserId,
 };
 
 /// Where a run stands.
@@ -52,6 +54,16 @@ pub struct State {
     pub effects_began_at: Option<Timestamp>,
     /// What is ticked on each list, by item.
     pub ticked: BTreeMap<ListRef, BTreeMap<usize, Person>>,
+    /// When status updates are due: from the first effect to the closing.
+    pub beat: Option<Beat>,
+    /// When the last status update fell due, or the first effect began.
+    pub last_status_at: Option<Timestamp>,
+    /// What went wrong that calls for an incident, if anything did.
+    pub trouble: Option<String>,
+    /// The incident in which people work on it: the one that it was started from, or that it called for.
+    pub incident: Option<IncidentId>,
+    /// The reviews that are owed because somebody opened a gate without its sign-off.
+    pub reviews: Vec<Review>,
     /// Everybody who has paused, resumed, answered or asked for a rollback.
     pub acted: BTreeSet<UserId>,
     /// Whether a dry run met a red criterion: it goes on to find more, and ends failed.
@@ -64,6 +76,27 @@ pub struct State {
     pub seq: u64,
     /// The instant of the last event.
     pub changed_at: Timestamp,
+}
+
+/// What somebody owes who opened a gate without its sign-off: an issue in which people look at it afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Review {
+    /// Which gate.
+    pub gate: GateRef,
+    /// Which card of it.
+    pub card: u32,
+    /// Who opened it.
+    pub by: Person,
+    /// Why.
+    pub reason: String,
+    /// The roles that were not asked.
+    pub skipped: Vec<crate::domain::RoleName>,
+    /// When.
+    pub at: Timestamp,
+    /// Its issue, once that stands.
+    pub issue: Option<IssueRef>,
+    /// Why it does not stand yet, if a try has failed.
+    pub delayed: Option<String>,
 }
 
 /// Who stopped something, and why.
