@@ -22,9 +22,10 @@ use crate::discord::gateway::{self, Gateway, GatewaySettings};
 use crate::discord::interactions::{self, Definitions, Interactions};
 use crate::discord::{Access, Api};
 use crate::domain::command::Command;
+use crate::domain::incident::{Delivery, IssueKind};
 use crate::domain::runbook::Runbook;
-use crate::domain::{Digest, RunId};
-use crate::engine::{Engine, Pace, Planning, Ports, Runs};
+use crate::domain::{Digest, IssueRef, MessageKey, MessageRef, RunId, Timestamp};
+use crate::engine::{Engine, IncidentSnapshot, Pace, Planning, Policies, PortError, Ports, Runs};
 use crate::planning::CatalogPlanning;
 use crate::render;
 use crate::store::{self, SharedJournal};
@@ -173,6 +174,10 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
         ids: Arc::new(RandomIds),
         chat: Arc::clone(&chat) as Arc<dyn crate::engine::Chat>,
         performer: Arc::new(parts.performer()),
+        incident_chat: Arc::new(NoChat),
+        outside: Arc::new(NoChat),
+        tracker: Arc::new(NoChat),
+        policies: Policies::default(),
     };
     let engine = start_engine(ports, Arc::clone(&planning), &stop).await?;
     let Some(engine) = engine else { return Ok(()) };
@@ -299,6 +304,10 @@ pub async fn rollback(parts: Parts, request: control::RollbackRequest) -> anyhow
         ids: Arc::new(RandomIds),
         chat: Arc::new(NoChat),
         performer: Arc::new(parts.performer()),
+        incident_chat: Arc::new(NoChat),
+        outside: Arc::new(NoChat),
+        tracker: Arc::new(NoChat),
+        policies: Policies::default(),
     };
     let engine = Engine::start(ports, Arc::new(parts.planning()), Pace::default(), &store::Holder::this_process())
         .await
@@ -338,6 +347,68 @@ impl NoChat {
     fn away<T>() -> Result<T, crate::engine::PortError> {
         let why = "this process works without Discord; the bot posts it when it runs again".to_owned();
         Err(crate::engine::PortError::Later { why, after: None })
+    }
+}
+
+#[async_trait]
+impl crate::engine::IncidentChat for NoChat {
+    async fn open_channel(&self, _: &IncidentSnapshot) -> Result<crate::engine::Place, PortError> {
+        Self::away()
+    }
+
+    async fn post_to_incident(&self, _: &IncidentSnapshot, _: &MessageKey, _: bool) -> Result<MessageRef, PortError> {
+        Self::away()
+    }
+
+    async fn refresh_in_incident(&self, _: &IncidentSnapshot, _: &MessageKey) -> Result<crate::engine::Freshness, PortError> {
+        Self::away()
+    }
+
+    async fn pin(&self, _: &IncidentSnapshot, _: MessageRef) -> Result<(), PortError> {
+        Self::away()
+    }
+
+    async fn read_marks(&self, _: &IncidentSnapshot) -> Result<Vec<crate::engine::Mark>, PortError> {
+        Self::away()
+    }
+
+    async fn schedule_review(&self, _: &IncidentSnapshot, _: Timestamp) -> Result<u64, PortError> {
+        Self::away()
+    }
+
+    async fn archive_channel(&self, _: &IncidentSnapshot) -> Result<(), PortError> {
+        Self::away()
+    }
+
+    async fn delete_channel(&self, _: &IncidentSnapshot) -> Result<(), PortError> {
+        Self::away()
+    }
+}
+
+#[async_trait]
+impl crate::engine::Outside for NoChat {
+    async fn page(&self, _: &IncidentSnapshot, _: u32) -> Result<Delivery, PortError> {
+        Self::away()
+    }
+
+    async fn tell_status_page(&self, _: &IncidentSnapshot, _: u32) -> Result<Delivery, PortError> {
+        Self::away()
+    }
+}
+
+#[async_trait]
+impl crate::engine::Tracker for NoChat {
+    async fn publish(&self, _: &crate::engine::Dossier, _: IssueKind) -> Result<IssueRef, PortError> {
+        Self::away()
+    }
+
+    async fn publish_review(
+        &self,
+        _: &crate::engine::Snapshot,
+        _: &crate::domain::run::GateRef,
+        _: u32,
+    ) -> Result<IssueRef, PortError> {
+        Self::away()
     }
 }
 

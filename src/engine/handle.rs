@@ -8,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::activity::Activity;
+use super::incident::Incident;
+use super::incidents::incident_in;
 use super::index::{Index, Refusal};
 use super::load::{self, Folds, read_journal};
 use super::ports::{Hint, Planning, RunSummary, Runs, SendError, Snapshot, StartError, StartOrder};
@@ -16,7 +18,7 @@ use super::shared::{Pace, Ports, Shared};
 use super::{lease, observe};
 use crate::domain::run::{self, End, Holder, Input, Rehearsal, StartRequest, State};
 use crate::domain::{ChannelId, Digest, RunId};
-use crate::store::{self, LeaseError, StoreError};
+use crate::store::{self, LeaseError, Record, StoreError};
 
 /// Why the engine could not start.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +50,7 @@ pub struct Engine {
 /// What others hold of the engine: cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     planning: Arc<dyn Planning>,
 }
 
@@ -69,8 +71,12 @@ impl Engine {
         let stop = CancellationToken::new();
         // Kept from now on: reading a long journal may take longer than the lease lives.
         tokio::spawn(lease::keep(Arc::clone(&journal), lease.clone(), pace.lease_ttl, asked, stop.clone()));
-        let mut runs = Folds::<Run>::new();
-        if let Err(error) = read_journal(&journal, |record| runs.take(record)).await {
+        let (mut runs, mut incidents) = (Folds::<Run>::new(), Folds::<Incident>::new());
+        let take = |record: &Record| {
+            runs.take(record);
+            incidents.take(record);
+        };
+        if let Err(error) = read_journal(&journal, take).await {
             stop.cancel();
             if let Err(error) = journal.release_lease(&lease).await {
                 warn!(%error, "the lease could not be given back");
@@ -80,6 +86,7 @@ impl Engine {
         let activity = Activity::default();
         let shared = Arc::new(Shared {
             runs: Index::new(activity.clone(), Arc::clone(&ports.clock)),
+            incidents: Index::new(activity.clone(), Arc::clone(&ports.clock)),
             ports,
             pace,
             fence: lease.fence(),
@@ -87,8 +94,11 @@ impl Engine {
             under_measurement: observe::UnderMeasurement::default(),
             stop,
             starting: Arc::default(),
+            opening: Arc::default(),
         });
+        // Both before the first effect of either is performed: a run looks for the incident that it has called for.
         runs.take_up(&shared);
+        incidents.take_up(&shared);
         tokio::spawn(observe::keep_looking(Arc::clone(&shared)));
         Ok(Self { handle: Handle { shared, planning }, journal, lease })
     }
@@ -195,6 +205,9 @@ impl Runs for Handle {
             rehearsal: self.rehearsal(&digest),
             plan: plan.clone(),
             at: order.at,
+            beat: shared.ports.policies.runs.beat,
+            opens_incident: shared.ports.policies.runs.incident.is_some(),
+            incident: incident_in(shared, order.channel),
         };
         let now = shared.now();
         let events = run::start(now, request)?;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::ports::{Freshness, PortError, Snapshot};
 use crate::domain::incident::{Delivery, IncidentId, Input, IssueKind, OpenRequest, Rejection, State};
 use crate::domain::run::{self, GateRef};
-use crate::domain::{ChannelId, IssueRef, MessageKey, MessageRef, RunId, Timestamp, UserId};
+use crate::domain::{ChannelId, IssueRef, MessageKey, MessageRef, RunId, Timestamp};
 
 /// An incident as it stood at one moment, with the runs that belong to it.
 #[derive(Debug, Clone)]
@@ -155,7 +155,4 @@ pub trait Incidents: Send + Sync + 'static {
     /// # Errors
     /// [`IncidentError`].
     async fn dossier(&self, incident: &IncidentId) -> Result<Dossier, IncidentError>;
-
-    /// Somebody put a 📌 on a message, or may have while nobody listened (`None`): the engine looks for itself.
-    fn marked(&self, channel: ChannelId, by: Option<UserId>);
 }

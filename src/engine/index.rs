@@ -87,6 +87,14 @@ impl<A: Aggregate> Index<A> {
         self.entries.read().expect("no code panics while it holds the index")
     }
 
+    /// The ids of all of them that were ever begun, in their order, those that cannot be read included.
+    pub(super) fn ids(&self) -> Vec<A::Id> {
+        let mut ids: Vec<A::Id> = self.read().keys().cloned().collect();
+        ids.extend(self.unreadable.read().expect("no code panics while it holds the list").keys().cloned());
+        ids.sort();
+        ids
+    }
+
     pub(super) fn insert(&self, id: A::Id, entry: Entry<A>) {
         self.entries.write().expect("no code panics while it holds the index").insert(id, entry);
     }

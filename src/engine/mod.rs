@@ -12,9 +12,12 @@
 mod activity;
 mod aggregate;
 mod codec;
+mod dossier;
 mod flight;
 mod handle;
+mod incident;
 mod incident_ports;
+mod incidents;
 mod index;
 mod lease;
 mod load;
@@ -32,4 +35,4 @@ pub use ports::{
     Chat, Freshness, Hint, Job, JobSink, Performer, PlanProblem, Planning, PortError, RunSummary, Runs, SendError, Snapshot,
     StartError, StartOrder,
 };
-pub use shared::{Pace, Ports};
+pub use shared::{Pace, Policies, Ports, RunPolicy};

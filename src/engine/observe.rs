@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex};
 use tracing::warn;
 
 use super::aggregate::Aggregate;
+use super::incident::{Incident, look_for_marks};
 use super::ports::{Hint, PortError, Snapshot};
 use super::run::Run;
 use super::shared::Shared;
 use crate::clock;
 use crate::domain::run::{GateRef, Input, MessageKind, State};
-use crate::domain::{MessageKey, MessageRef, RunId};
+use crate::domain::{MessageKey, MessageRef, RunId, incident};
 
 /// Takes in a hint without holding its giver up.
 pub(super) fn take(shared: &Arc<Shared>, hint: Hint) {
@@ -22,6 +23,13 @@ pub(super) fn take(shared: &Arc<Shared>, hint: Hint) {
         Hint::Reconnected => {
             for run in open_runs(shared) {
                 look(shared, &run);
+            }
+            look_for_marks(shared, None);
+        }
+        Hint::Marked { channel } => look_for_marks(shared, Some(channel)),
+        Hint::ChannelDeleted { channel } => {
+            for incident in shared.incidents.ids() {
+                shared.incidents.post(&incident, incident::Input::ChannelLost { channel });
             }
         }
         Hint::Reactions { channel, message } => {
@@ -39,6 +47,7 @@ pub(super) fn take(shared: &Arc<Shared>, hint: Hint) {
         }
         Hint::MessageDeleted { channel, message } => {
             message_deleted::<Run>(shared, MessageRef { channel, message });
+            message_deleted::<Incident>(shared, MessageRef { channel, message });
         }
     }
 }
@@ -166,6 +175,7 @@ fn gate_of(state: &State, key: &MessageKey) -> Option<(GateRef, u32)> {
         | MessageKind::Checklist { .. }
         | MessageKind::Afterwards
         | MessageKind::Note(_)
+        | MessageKind::Beat { .. }
         | MessageKind::Summary => None,
     })
 }

@@ -273,6 +273,16 @@ pub enum Hint {
         /// Which.
         message: MessageId,
     },
+    /// Somebody put a 📌 on a message.
+    Marked {
+        /// Where.
+        channel: ChannelId,
+    },
+    /// A channel was deleted.
+    ChannelDeleted {
+        /// Which.
+        channel: ChannelId,
+    },
     /// A new gateway session began, so that events were lost: look at every open gate and message.
     Reconnected,
 }

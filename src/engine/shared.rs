@@ -6,12 +6,14 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
+use super::incident::Incident;
+use super::incident_ports::{IncidentChat, Outside, Tracker};
 use super::index::Index;
 use super::observe;
 use super::ports::{Chat, Performer};
 use super::run::Run;
 use crate::clock::{Ids, SharedClock};
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, incident};
 use crate::store::{Fence, SharedJournal};
 
 /// What the engine needs from outside.
@@ -27,6 +29,39 @@ pub struct Ports {
     pub chat: Arc<dyn Chat>,
     /// The actions.
     pub performer: Arc<dyn Performer>,
+    /// The chat as incidents need it.
+    pub incident_chat: Arc<dyn IncidentChat>,
+    /// Who is woken, and where the public reads.
+    pub outside: Arc<dyn Outside>,
+    /// Where issues stand.
+    pub tracker: Arc<dyn Tracker>,
+    /// What the team has agreed on.
+    pub policies: Policies,
+}
+
+/// What the team has agreed on. Pinned in whatever begins from now on.
+#[derive(Debug, Clone, Default)]
+pub struct Policies {
+    /// About incidents.
+    pub incidents: incident::Policy,
+    /// About runs.
+    pub runs: RunPolicy,
+}
+
+/// What the team has agreed on about runs.
+#[derive(Debug, Clone, Copy)]
+pub struct RunPolicy {
+    /// How often a live run gives a status update, from its first effect on; `None`: never.
+    pub beat: Option<crate::domain::Duration>,
+    /// How severe the incident is that a run calls for which goes badly; `None`: it calls for none.
+    pub incident: Option<incident::Severity>,
+}
+
+impl Default for RunPolicy {
+    /// A status update every 15 minutes, and a SEV2 incident.
+    fn default() -> Self {
+        Self { beat: Some(crate::domain::Duration::from_minutes(15)), incident: Some(incident::Severity::Sev2) }
+    }
 }
 
 /// How the engine paces itself.
@@ -61,11 +96,14 @@ pub(super) struct Shared {
     pub(super) pace: Pace,
     pub(super) fence: Fence,
     pub(super) runs: Index<Run>,
+    pub(super) incidents: Index<Incident>,
     pub(super) activity: Activity,
     /// The cards whose criteria are being measured again.
     pub(super) under_measurement: observe::UnderMeasurement,
     /// Cancelled when the engine must stop acting: shut down, or the lease was lost.
     pub(super) stop: CancellationToken,
+    /// Serialises openings: two incidents must not both take the next number.
+    pub(super) opening: Arc<tokio::sync::Mutex<()>>,
     /// Serialises starts: two runs must not both find the lock free.
     pub(super) starting: Arc<tokio::sync::Mutex<()>>,
 }

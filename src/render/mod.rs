@@ -13,6 +13,7 @@
 //!
 //! Made to be read at 3 a.m. on a phone: short lines, no tables, the next step and who must act last.
 
+mod beat;
 mod gate_card;
 pub mod limits;
 mod lists;
@@ -68,6 +69,7 @@ pub fn message(view: View<'_>, owed: &Owed) -> Message {
         MessageKind::Confirm { step } => lists::confirm(view, step),
         MessageKind::Checklist { step } => lists::checklist(view, step),
         MessageKind::Afterwards => lists::afterwards(view),
+        MessageKind::Beat { due, missed } => beat::render(view, *due, *missed),
         MessageKind::Note(event) => note::render(view, event),
         MessageKind::Summary => summary::render(view),
     };

@@ -101,6 +101,18 @@ pub(super) fn render(view: View<'_>, event: &Event) -> Message {
         )),
         Event::RollbackFinished { rollback, took } => rollback_finished(state, rollback, *took),
         Event::ClosingBegan { end, until } => closing(state, *end, *until),
+        Event::IncidentOpened { incident } => {
+            Note::new(Colour::Red, format!("🚨 Incident {} is opened about this run.", code(&incident.to_string())))
+                .line("People work on it in its channel; `/rollback now` works there as well as here.")
+        }
+        Event::ReviewPublished { at, .. } => Note::new(
+            Colour::Grey,
+            format!("📝 The review that the broken glass owes: [issue #{}]({})", at.number, defuse(&at.url)),
+        ),
+        Event::ReviewDelayed { why, .. } => {
+            Note::new(Colour::Amber, format!("📝 The review that the broken glass owes is not on GitHub yet: {}", escape(why)))
+                .line("It is owed still, and follows by itself.")
+        }
         Event::Started(_)
         | Event::ThreadOpened { .. }
         | Event::MessagePosted { .. }
@@ -116,6 +128,7 @@ pub(super) fn render(view: View<'_>, event: &Event) -> Message {
         | Event::StepProbed { .. }
         | Event::ItemTicked { .. }
         | Event::Asked(_)
+        | Event::StatusDue { .. }
         | Event::Ended { .. } => Note::new(Colour::Grey, crate::domain::run::kind_of(event).replace('_', " ")),
     };
     note.message()

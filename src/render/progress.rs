@@ -23,7 +23,7 @@ pub(super) fn render(view: View<'_>) -> Message {
     Message::framed(embed)
 }
 
-fn overall(state: &State) -> String {
+pub(super) fn overall(state: &State) -> String {
     let steps = || state.runbook().phases.iter().flat_map(|phase| &phase.steps);
     let done = steps().filter(|step| state.step(&step.step).is_settled()).count() as u64;
     let total = steps().count() as u64;

@@ -84,6 +84,9 @@ impl Story {
             at: None,
             held_by: None,
             rehearsal: None,
+            beat: None,
+            opens_incident: false,
+            incident: None,
         };
         let events = start(now, request).unwrap();
         let state = begin(now, &events[0]).unwrap();

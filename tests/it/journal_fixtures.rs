@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// Every kind of event that there is. Whoever adds a variant is stopped by [`expect_known`], and adds it here and to
 /// a fixture.
-const KINDS: [&str; 38] = [
+const KINDS: [&str; 42] = [
     "started",
     "thread_opened",
     "message_posted",
@@ -48,6 +48,10 @@ const KINDS: [&str; 38] = [
     "rollback_started",
     "rollback_finished",
     "closing_began",
+    "status_due",
+    "incident_opened",
+    "review_published",
+    "review_delayed",
     "ended",
 ];
 
@@ -90,6 +94,10 @@ fn expect_known(event: &Event) {
         | Event::RollbackStarted { .. }
         | Event::RollbackFinished { .. }
         | Event::ClosingBegan { .. }
+        | Event::StatusDue { .. }
+        | Event::IncidentOpened { .. }
+        | Event::ReviewPublished { .. }
+        | Event::ReviewDelayed { .. }
         | Event::Ended { .. } => {}
     }
     assert!(KINDS.contains(&kind_of(event)), "{} is not listed", kind_of(event));
@@ -103,7 +111,7 @@ fn load(file: &str) -> Vec<Value> {
 #[test]
 fn every_event_of_version_1_loads_and_is_written_as_it_was() {
     let mut seen = BTreeSet::new();
-    for json in load("events.json") {
+    for json in load("events.json").into_iter().chain(load("events-of-beat-and-incident.json")) {
         let event: Event = serde_json::from_value(json.clone()).unwrap_or_else(|error| panic!("{error}: {json}"));
         expect_known(&event);
         seen.insert(kind_of(&event));

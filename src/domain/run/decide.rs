@@ -156,6 +156,7 @@ fn message_lost(draft: &mut Draft, key: MessageKey, message: MessageRef) {
         | MessageKind::Checklist { .. }
         | MessageKind::Afterwards
         | MessageKind::Note(_)
+        | MessageKind::Beat { .. }
         | MessageKind::Summary => draft.push(Event::MessageLost { key }),
     }
 }

@@ -84,6 +84,9 @@ fn request(mode: Mode) -> StartRequest {
         at: None,
         held_by: None,
         rehearsal: None,
+        beat: None,
+        opens_incident: false,
+        incident: None,
     }
 }
 

@@ -107,7 +107,8 @@ impl Aggregate for Incident {
     }
 
     fn visible(state: &State) -> Vec<Visible> {
-        let visible = |owed: &incident::Owed| Some(Visible { key: owed.key.clone(), at: owed.posted?, live: owed.kind.is_live() });
+        let visible =
+            |owed: &incident::Owed| Some(Visible { key: owed.key.clone(), at: owed.posted?, live: owed.kind.is_live() });
         state.owed.iter().filter_map(visible).collect()
     }
 

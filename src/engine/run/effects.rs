@@ -7,10 +7,13 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use super::Run;
+use crate::domain::incident::{OpenRequest, Opener, Severity};
 use crate::domain::run::{Effect, Failure, FailureKind, GateRef, Input, Outcome, ProcessGroup, Progress};
 use crate::domain::{RunId, StepName, Timestamp};
 use crate::engine::activity::Active;
 use crate::engine::flight::Flight;
+use crate::engine::incident_ports::IncidentError;
+use crate::engine::incidents::open_incident;
 use crate::engine::observe::posted_card;
 use crate::engine::ports::{Job, JobSink, PortError};
 use crate::engine::shared::Shared;
@@ -44,6 +47,8 @@ impl Flight<Run> {
                     self.report(Input::StepProbed(step, attempt, finding));
                 }
             }
+            Effect::OpenIncident { why } => self.open_incident(active, why).await,
+            Effect::PublishReview { gate, card } => self.publish_review(active, gate, card).await,
             Effect::CheckStep { step, attempt, former } => {
                 if let Some(job) = self.job(&step, attempt, false, former) {
                     let (result, checks) = self.shared.ports.performer.check(job).await;
@@ -68,6 +73,51 @@ impl Flight<Run> {
                     {
                         self.report(Input::MessageLost(plan.key.clone(), message));
                     }
+                    if !self.later(active, &error, &mut pause).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens an incident about this run. One that a former process of the bot has opened is found again.
+    async fn open_incident(&self, active: &mut Option<Active>, why: String) {
+        let mut pause = self.shared.pace.retry_first;
+        while let Some(run) = self.snapshot() {
+            let state = &run.state;
+            let (id, runbook) = (state.id().clone(), state.runbook());
+            let title = format!("{} ({id}): {why}", runbook.title);
+            let request = OpenRequest {
+                title: title.chars().take(TITLE_CHARS_MAX).collect(),
+                severity: self.shared.ports.policies.runs.incident.unwrap_or(Severity::Sev2),
+                by: Opener::Run { run: id.clone(), why: why.clone() },
+                customer_facing: false,
+                private: false,
+                asked_in: Some(state.started.channel),
+                run: Some(id),
+            };
+            let error = match open_incident(&self.shared, request).await {
+                Ok(incident) => return self.report(Input::IncidentOpened(incident)),
+                Err(error @ IncidentError::Unavailable(_)) => PortError::Later { why: error.to_string(), after: None },
+                Err(error @ (IncidentError::Rejected(_) | IncidentError::Unknown)) => {
+                    PortError::Refused { why: error.to_string() }
+                }
+            };
+            if !self.later(active, &error, &mut pause).await {
+                return;
+            }
+        }
+    }
+
+    /// Tried for as long as it is owed. That it cannot be done yet is said in the thread.
+    async fn publish_review(&self, active: &mut Option<Active>, gate: GateRef, card: u32) {
+        let mut pause = self.shared.pace.retry_first;
+        while let Some(run) = self.snapshot() {
+            match self.shared.ports.tracker.publish_review(&run, &gate, card).await {
+                Ok(at) => return self.report(Input::ReviewPublished { gate, card, at }),
+                Err(error) => {
+                    self.report(Input::ReviewDelayed { gate: gate.clone(), card, why: error.to_string() });
                     if !self.later(active, &error, &mut pause).await {
                         return;
                     }
@@ -181,6 +231,9 @@ fn timed_out(outcome: Outcome) -> Outcome {
         Outcome::Succeeded { .. } | Outcome::Unknown { .. } => outcome,
     }
 }
+
+/// How much of a run's trouble goes into its incident's title, in characters: well below what a title may have.
+const TITLE_CHARS_MAX: usize = 180;
 
 /// Where an attempt reports to.
 struct Sink {

@@ -89,6 +89,8 @@ impl Aggregate for Run {
             | Effect::RecheckGate { .. }
             | Effect::EvaluateWhen { .. }
             | Effect::ProbeStep { .. }
+            | Effect::OpenIncident { .. }
+            | Effect::PublishReview { .. }
             | Effect::CheckStep { .. } => Manner::Errand,
         }
     }

@@ -151,6 +151,9 @@ impl<'a> Run<'a> {
             t_zero: now,
             starts_at: now,
             window_ends_at: now,
+            beat: None,
+            opens_incident: false,
+            incident: None,
         };
         let state = begin(now, &Event::Started(Box::new(started))).expect("a first event");
         Self { bench, state: Arc::new(state), sink: Arc::default() }

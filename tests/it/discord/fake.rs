@@ -64,6 +64,9 @@ impl Play {
             at: None,
             held_by: None,
             rehearsal: None,
+            beat: None,
+            opens_incident: false,
+            incident: None,
         };
         let now = start_instant();
         let events = start(now, request).expect("it may start");

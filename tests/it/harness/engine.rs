@@ -12,11 +12,14 @@ use pointsman::domain::run::{
     self, Actor, Answer, End, Event, GateRef, Input, ListRef, Mode, QuestionKind, State, StepStatus, Vote, pending,
 };
 use pointsman::domain::{ChannelId, MessageRef, Person, RunId, RunbookName, StepKind, StreamId, Timestamp, UserId};
-use pointsman::engine::{Engine, EngineError, Handle, Hint, Pace, Ports, Runs as _, SendError, Snapshot, StartError, StartOrder};
+use pointsman::engine::{
+    Engine, EngineError, Handle, Hint, Pace, Policies, Ports, RunPolicy, Runs as _, SendError, Snapshot, StartError, StartOrder,
+};
 use pointsman::store::{self, Holder, SharedJournal, audit};
 use secrecy::SecretString;
 
 use super::chat::{ChatWorld, FakeChat};
+use super::incident_chat::{FakeIncidentChat, IncidentWorld};
 use super::journal::{Faults, TestJournal};
 use super::performer::{EffectWorld, FakePerformer};
 use super::planning::FakePlanning;
@@ -94,11 +97,14 @@ pub(crate) const HUMAN: &str = r#"{
 /// The world that outlives the engine.
 pub(crate) struct Bench {
     pub(crate) chat: Arc<ChatWorld>,
+    pub(crate) incidents: Arc<IncidentWorld>,
     pub(crate) effects: Arc<EffectWorld>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) planning: Arc<FakePlanning>,
     pub(crate) clock: FakeClock,
     pub(crate) pace: Pace,
+    /// Neither beat nor incidents for runs, unless a test wants them.
+    pub(crate) policies: Policies,
     ids: Arc<CountingIds>,
     url: SecretString,
     _folder: Option<tempfile::TempDir>,
@@ -134,11 +140,13 @@ impl Bench {
         };
         Self {
             chat: Arc::default(),
+            incidents: Arc::default(),
             effects: Arc::default(),
             faults: Arc::default(),
             planning: Arc::new(planning),
             clock: FakeClock::at(at(0)),
             pace,
+            policies: Policies { runs: RunPolicy { beat: None, incident: None }, ..Policies::default() },
             ids: Arc::default(),
             url: url.into(),
             _folder: folder,
@@ -175,6 +183,7 @@ impl Bench {
         let (chat, points) = (Arc::clone(&self.chat), Arc::clone(points));
         let performer =
             FakePerformer { world: Arc::clone(&self.effects), points: Arc::clone(&points), journal: Arc::clone(&inner) };
+        let incidents = Arc::new(FakeIncidentChat { world: Arc::clone(&self.incidents), points: Arc::clone(&points) });
         let journal = TestJournal { inner: Arc::clone(&inner), points: Arc::clone(&points), faults: Arc::clone(&self.faults) };
         let ports = Ports {
             journal: Arc::new(journal),
@@ -182,6 +191,10 @@ impl Bench {
             ids: Arc::clone(&self.ids) as _,
             chat: Arc::new(FakeChat { world: chat, points }),
             performer: Arc::new(performer),
+            incident_chat: incidents.clone(),
+            outside: incidents.clone(),
+            tracker: incidents,
+            policies: self.policies.clone(),
         };
         let engine = Engine::start(ports, Arc::clone(&self.planning) as _, self.pace, holder).await?;
         Ok(Life { handle: engine.handle(), engine, bench: self, journal: inner })

@@ -2,6 +2,7 @@
 
 pub(crate) mod chat;
 pub(crate) mod engine;
+pub(crate) mod incident_chat;
 pub(crate) mod journal;
 pub(crate) mod performer;
 pub(crate) mod planning;
