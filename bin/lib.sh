@@ -11,16 +11,25 @@ need() {
   for command in "$@"; do
     command -v "$command" >/dev/null 2>&1 || [ -x "$(pg_bin)/$command" ] || missing+=("$command")
   done
-  [ ${#missing[@]} -eq 0 ] && return 0
-  command -v apt-get >/dev/null 2>&1 || die "${missing[*]} not found; install what your system calls \`$package\` and try again"
-  [ "$(id -u)" = 0 ] || die "${missing[*]} not found; run \`apt-get install $package\` as root and try again"
-  say "installing the Debian package $package (for ${missing[*]})"
-  if [ -z "${APT_UPDATED:-}" ]; then
-    apt-get update -qq >&2 || die "apt-get update failed; check the package sources and try again"
-    APT_UPDATED=1
-  fi
+  [ ${#missing[@]} -eq 0 ] || install_package "$package" "${missing[*]}"
+}
+
+# install_package PACKAGE WHAT: installs the Debian PACKAGE, in which WHAT is.
+install_package() {
+  local package=$1 what=$2
+  command -v apt-get >/dev/null 2>&1 || die "$what not found; install what your system calls \`$package\` and try again"
+  [ "$(id -u)" = 0 ] || die "$what not found; run \`apt-get install $package\` as root and try again"
+  say "installing the Debian package $package (for $what)"
+  update_packages
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >&2 ||
     die "could not install $package; nothing was started"
+}
+
+# Reads Debian's lists of packages, once.
+update_packages() {
+  [ -z "${APT_UPDATED:-}" ] || return 0
+  apt-get update -qq >&2 || die "apt-get update failed; check the package sources and try again"
+  APT_UPDATED=1
 }
 
 # The folder with initdb, postgres and pg_ctl: Debian keeps them off the PATH. Prints nothing when there is none.
