@@ -13,13 +13,14 @@ use tracing::{error, info, warn};
 
 use crate::actions::process::Spawner;
 use crate::actions::{Actions, Planner, Registry, RunDirectories, SecretSource, Secrets, TargetReader};
-use crate::catalog::{CheckContext, DefinitionsDir, SharedCatalog};
+use crate::catalog::{CheckContext, DefinitionsDir, Diagnostics, SharedCatalog};
 use crate::clock::{RandomIds, SharedClock};
-use crate::config::{self, Environment, Settings};
+use crate::config::{self, ConfigError, Environment, Settings};
 use crate::control;
 use crate::discord::chat::{ChatSettings, DiscordChat};
-use crate::discord::gateway::{self, Gateway, GatewaySettings};
+use crate::discord::gateway::{self, Gateway, GatewayError, GatewaySettings};
 use crate::discord::interactions::{self, Definitions, Interactions};
+use crate::discord::rest::Trouble;
 use crate::discord::{Access, Api};
 use crate::domain::command::Command;
 use crate::domain::incident::{Delivery, IssueKind};
@@ -28,7 +29,29 @@ use crate::domain::{Digest, IssueRef, MessageKey, MessageRef, RunId, Timestamp};
 use crate::engine::{Engine, IncidentSnapshot, Pace, Planning, Policies, PortError, Ports, Runs};
 use crate::planning::CatalogPlanning;
 use crate::render;
-use crate::store::{self, SharedJournal};
+use crate::store::{self, SharedJournal, StoreError};
+
+/// What keeps a bot from starting until a person has changed something.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The definitions cannot be used.
+    #[error("the definitions have mistakes; nothing was started\n{0}")]
+    Definitions(Diagnostics),
+    /// Discord knows no bot by this token.
+    #[error("Discord refuses the bot's token ({0}): check POINTSMAN_DISCORD_TOKEN")]
+    Token(Trouble),
+}
+
+/// Whether a new start would only meet `error` again. What may pass, such as a database that is away, is none of it: there
+/// a service manager does well to start the bot once more.
+#[must_use]
+pub fn needs_a_person(error: &anyhow::Error) -> bool {
+    let store = matches!(
+        error.downcast_ref::<StoreError>(),
+        Some(StoreError::Address { .. } | StoreError::CannotOpen { .. } | StoreError::SchemaNewer { .. })
+    );
+    store || error.is::<ConfigError>() || error.is::<Refused>() || error.is::<GatewayError>()
+}
 
 /// What the parts of a process share, before anything is started.
 pub struct Parts {
@@ -57,8 +80,7 @@ impl Parts {
         let registry = Arc::new(Registry::standard());
         let dirs: Vec<DefinitionsDir> = settings.definitions.iter().map(|root| DefinitionsDir::under(root)).collect();
         let context = CheckContext { actions: registry.specs(), roles: Some(settings.roles.keys().cloned().collect()) };
-        let catalog = SharedCatalog::load(dirs, context)
-            .map_err(|diagnostics| anyhow::anyhow!("the definitions have mistakes; nothing was started\n{diagnostics}"))?;
+        let catalog = SharedCatalog::load(dirs, context).map_err(Refused::Definitions)?;
         let secrets = Secrets::new(settings.secrets.iter().map(|(name, source)| (name.clone(), secret_source(source))));
         let mut spawner = Spawner::new(supervisor);
         for name in ["PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY"] {
@@ -220,7 +242,7 @@ async fn identify(api: &Api, stop: &CancellationToken) -> anyhow::Result<Option<
         match gateway::identify(api).await {
             Ok(identity) => return Ok(Some(identity)),
             Err(trouble) if trouble.code().is_some() => {
-                anyhow::bail!("Discord refuses the bot's token ({trouble}): check POINTSMAN_DISCORD_TOKEN");
+                return Err(Refused::Token(trouble).into());
             }
             Err(trouble) => warn!(%trouble, "Discord does not say who the bot is; trying again"),
         }
@@ -450,4 +472,26 @@ impl crate::engine::Chat for NoChat {
 /// If there is none there.
 pub async fn open_existing_journal(settings: &Settings) -> anyhow::Result<SharedJournal> {
     store::open_existing(&settings.store).await.context("opening the journal")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_new_start_would_meet_again_needs_a_person() {
+        let refused = || Trouble::Refused { status: 401, code: 0, message: "401: Unauthorized".to_owned() };
+        let newer = || StoreError::SchemaNewer { place: "p".to_owned(), found: 9, known: 1 };
+        let away = || StoreError::Unavailable { doing: "connecting", place: "p".to_owned(), reason: "refused".to_owned() };
+        for (error, expected) in [
+            (anyhow::Error::from(Refused::Token(refused())), true),
+            (anyhow::Error::from(GatewayError::Intents).context("living on Discord's gateway"), true),
+            (anyhow::Error::from(newer()).context("opening the journal"), true),
+            (anyhow::Error::from(away()).context("opening the journal"), false),
+            (anyhow::Error::from(refused()).context("a message was refused"), false),
+            (anyhow::anyhow!("the engine had to stop"), false),
+        ] {
+            assert_eq!(needs_a_person(&error), expected, "{error:#}");
+        }
+    }
 }

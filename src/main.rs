@@ -11,7 +11,7 @@ use pointsman::actions::Registry;
 use pointsman::app::{self, Parts};
 use pointsman::catalog::CheckContext;
 use pointsman::cli::{self, AuditCommand, CheckArgs, CopyArgs, RenderArgs, SchemaArgs};
-use pointsman::config::{Environment, Settings};
+use pointsman::config::{ConfigError, Environment, Settings};
 use pointsman::control::RollbackRequest;
 use pointsman::domain::{ParameterName, RollbackName, RunId, RunbookName};
 use pointsman::engine::Planning as _;
@@ -79,6 +79,10 @@ fn parameter(text: &str) -> Result<(ParameterName, String), String> {
     Ok((name.parse().map_err(|error: pointsman::domain::InvalidName| error.to_string())?, value.to_owned()))
 }
 
+/// `EX_CONFIG` of [sysexits.h](https://man7.org/linux/man-pages/man3/sysexits.h.3head.html): started again, the program
+/// would end the same way. `deploy/systemd/pointsman.service` does not start it again then.
+const NEEDS_A_PERSON: u8 = 78;
+
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     // Before anything else: the supervisor of a child process must have no runtime and no threads yet.
@@ -92,7 +96,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("pointsman: {error:#}");
-            ExitCode::FAILURE
+            if app::needs_a_person(&error) { ExitCode::from(NEEDS_A_PERSON) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -153,7 +157,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 fn parts(config: Option<PathBuf>, environment: &Environment) -> anyhow::Result<Parts> {
     let settings = Settings::load(config.as_deref(), environment)?;
-    telemetry::init(&settings.log).map_err(anyhow::Error::msg)?;
+    telemetry::init(&settings.log).map_err(|why| ConfigError::Value { what: "log.filter".to_owned(), why })?;
     Parts::new(settings, environment, this_program()?)
 }
 

@@ -12,7 +12,7 @@ use crate::config::{Log, LogFormat};
 /// # Errors
 /// What is wrong with the filter.
 pub fn init(log: &Log) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&log.filter).map_err(|error| format!("log.filter: {error}"))?;
+    let filter = EnvFilter::try_new(&log.filter).map_err(|error| error.to_string())?;
     let colour = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     // Another subscriber may be set already, by a test: then that one is kept.
