@@ -380,6 +380,7 @@ secrets: { ACE_POSTGRES_DSN: { env: ACE_DSN }, KUBECONFIG: { file: kube.yaml } }
         let environment = Environment::of([
             ("POINTSMAN_DISCORD_TOKEN", "t0ken".to_owned()),
             ("ACE_POSTGRES_DSN", "postgres://u@h/d".to_owned()),
+            ("ACE_KUBECONFIG", "/etc/pointsman/secrets/ace-kubeconfig".to_owned()),
         ]);
         let settings = Settings::parse(Path::new("/etc/pointsman/pointsman.yaml"), example, &environment).unwrap();
         assert_eq!(settings.discord.api_base, DISCORD);
