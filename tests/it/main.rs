@@ -7,6 +7,7 @@ mod actions;
 mod architecture;
 mod definitions;
 mod demo;
+mod deployment;
 mod discord;
 mod discord_model;
 mod discord_rest;
