@@ -203,7 +203,7 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     };
     let engine = start_engine(ports, Arc::clone(&planning), &stop).await?;
     let Some(engine) = engine else { return Ok(()) };
-    for stuck in engine.stuck() {
+    for stuck in engine.handle().stuck() {
         error!(run = %stuck.run, why = stuck.why, "this run is set aside; the journal needs a look: `pointsman audit verify`");
     }
     let runs: Arc<dyn Runs> = Arc::new(engine.handle());

@@ -12,7 +12,7 @@ use super::incident::Incident;
 use super::incidents::incident_in;
 use super::index::{Index, Refusal};
 use super::load::{self, Folds, read_journal};
-use super::ports::{Hint, Planning, RunSummary, Runs, SendError, Snapshot, StartError, StartOrder};
+use super::ports::{Hint, Planning, RunSummary, Runs, SendError, Snapshot, StartError, StartOrder, Stuck};
 use super::run::Run;
 use super::shared::{Pace, Ports, Shared};
 use super::{lease, observe};
@@ -29,15 +29,6 @@ pub enum EngineError {
     /// The journal could not be read.
     #[error("the journal could not be read: {0}")]
     Store(#[from] StoreError),
-}
-
-/// A run that was set aside because its records do not make sense.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stuck {
-    /// Which.
-    pub run: RunId,
-    /// What is wrong.
-    pub why: String,
 }
 
 /// The running engine. Dropping it stops it without ceremony, as a crash would.
@@ -107,12 +98,6 @@ impl Engine {
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
-    }
-
-    /// The runs that were set aside, those of this life of the engine included.
-    #[must_use]
-    pub fn stuck(&self) -> Vec<Stuck> {
-        self.handle.shared.runs.stuck().into_iter().map(|(run, why)| Stuck { run, why }).collect()
     }
 
     /// Returns when the engine has stopped acting, because it was told to or lost its lease.
@@ -245,6 +230,7 @@ impl Runs for Handle {
                     thread: state.thread,
                     started_at: state.started_at,
                     ended: state.end.is_some(),
+                    stuck: entry.stuck.clone(),
                     snapshot: Arc::new(snapshot),
                 }
             })
@@ -255,6 +241,10 @@ impl Runs for Handle {
 
     fn snapshot(&self, run: &RunId) -> Option<Snapshot> {
         self.shared.runs.snapshot(run)
+    }
+
+    fn stuck(&self) -> Vec<Stuck> {
+        self.shared.runs.stuck().into_iter().map(|(run, why)| Stuck { run, why }).collect()
     }
 
     fn run_in_thread(&self, thread: ChannelId) -> Option<RunId> {

@@ -28,11 +28,11 @@ mod run;
 mod shared;
 mod task;
 
-pub use handle::{Engine, EngineError, Handle, Stuck};
+pub use handle::{Engine, EngineError, Handle};
 pub use incident_ports::{Dossier, IncidentChat, IncidentError, IncidentSnapshot, Incidents, Mark, Outside, Place, Tracker};
 pub use lease::LEASE_TTL;
 pub use ports::{
     Chat, Freshness, Hint, Job, JobSink, Performer, PlanProblem, Planning, PortError, RunSummary, Runs, SendError, Snapshot,
-    StartError, StartOrder,
+    StartError, StartOrder, Stuck,
 };
 pub use shared::{Pace, Policies, Ports, RunPolicy};

@@ -167,6 +167,10 @@ pub trait Runs: Send + Sync + 'static {
     /// One run as it stands; `None` if it is not remembered.
     fn snapshot(&self, run: &RunId) -> Option<Snapshot>;
 
+    /// The runs that were set aside, those included of which nothing can be shown because not even their first
+    /// record can be read.
+    fn stuck(&self) -> Vec<Stuck>;
+
     /// The run whose thread this is.
     fn run_in_thread(&self, thread: ChannelId) -> Option<RunId>;
 
@@ -241,8 +245,20 @@ pub struct RunSummary {
     pub started_at: Timestamp,
     /// Whether it is over.
     pub ended: bool,
+    /// Why it is set aside, if it is: it stands where it stood then, and takes no input.
+    pub stuck: Option<String>,
     /// The run itself.
     pub snapshot: Arc<Snapshot>,
+}
+
+/// A run that was set aside because its records do not make sense, or because of a defect. Nothing more is done for
+/// it in this process; a lock that it had is still held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stuck {
+    /// Which.
+    pub run: RunId,
+    /// What is wrong.
+    pub why: String,
 }
 
 /// Something seen in chat. A hint may come twice, late or never.

@@ -15,16 +15,36 @@ pub struct Line<'a> {
     pub now: Timestamp,
 }
 
-/// The list of runs: those at work first as given, each in two lines.
+/// A run that was set aside, because its records do not make sense or because of a defect.
+#[derive(Debug, Clone, Copy)]
+pub struct SetAside<'a> {
+    /// Which.
+    pub run: &'a RunId,
+    /// What is wrong.
+    pub why: &'a str,
+}
+
+/// The list of runs: those set aside, then the others as given, those at work first, each in two lines.
 #[must_use]
-pub fn list(runs: &[Line<'_>]) -> Message {
-    let lines: Vec<String> = runs.iter().map(|run| list_line(run)).collect();
+pub fn list(runs: &[Line<'_>], set_aside: &[SetAside<'_>]) -> Message {
+    let aside = set_aside.iter().map(|stuck| format!("{} {}", code(stuck.run.as_str()), aside(stuck.why)));
+    let shown = runs.iter().filter(|line| set_aside.iter().all(|stuck| stuck.run != line.state.id()));
+    let lines: Vec<String> = aside.chain(shown.map(list_line)).collect();
     let description = if lines.is_empty() {
         "No run is at work. `/migrate start` starts one.".to_owned()
     } else {
         limits::lines(&lines, limits::DESCRIPTION_MAX)
     };
     Message::framed(Embed { title: "Runs".to_owned(), description, colour: Colour::Blue, ..Embed::default() }).fitted()
+}
+
+/// What a run's being set aside means, and what to do about it.
+fn aside(why: &str) -> String {
+    format!(
+        "⛔ set aside: {}\nNothing more is done for it, and a lock that it had is still held. A restart of the bot reads it again; \
+         if it is set aside again, `pointsman audit verify` tells whether the journal was changed.",
+        escape(why)
+    )
 }
 
 fn list_line(line: &Line<'_>) -> String {
@@ -34,9 +54,9 @@ fn list_line(line: &Line<'_>) -> String {
     format!("{} {place}{mode}\n{} · {}", code(state.id().as_str()), escape(&state.runbook().title), standing(state, line.now))
 }
 
-/// One run: where it stands, who must act, what is possible.
+/// One run: where it stands, who must act, what is possible; first of all that it is set aside, if it is, with why.
 #[must_use]
-pub fn one(view: View<'_>) -> Message {
+pub fn one(view: View<'_>, set_aside: Option<&str>) -> Message {
     let state = view.state;
     let mut embed = Embed {
         title: title(state, &escape(&state.runbook().title)),
@@ -51,6 +71,10 @@ pub fn one(view: View<'_>) -> Message {
         colour: colour(state, view.now),
         ..Embed::default()
     };
+    if let Some(why) = set_aside {
+        embed.description = format!("{}\n{}", aside(why), embed.description);
+        embed.colour = Colour::Red;
+    }
     if let Some(mark) = glass_mark(state) {
         embed.description.push_str(&format!("\n{mark}"));
     }

@@ -353,9 +353,9 @@ fn lists_and_pages_on_request() {
         because: "users write to it, ask <@1>".to_owned(),
     };
     let messages = [
-        status::list(&[line]),
-        status::list(&[]),
-        status::one(view),
+        status::list(&[line], &[]),
+        status::list(&[], &[]),
+        status::one(view, None),
         sign_off_status(view),
         runbooks::list([story.state.runbook()]),
         runbooks::one(story.state.runbook(), "# page".to_owned()),
@@ -366,6 +366,25 @@ fn lists_and_pages_on_request() {
     ];
     let texts: Vec<String> = messages.iter().map(Message::text).collect();
     insta::assert_snapshot!(format!("{}\n────────\n{}", texts.join("\n────────\n"), plan::text(story.state.plan())));
+}
+
+#[test]
+fn a_run_that_is_set_aside_is_said_to_be_once_with_what_to_do() {
+    let story = Story::begin(Mode::Live);
+    let head = String::new();
+    let view = View { state: &story.state, head: &head, progress: &[], now: story.now };
+    let line = status::Line { state: &story.state, now: story.now };
+    let (shown, unreadable) = (story.state.id().clone(), "run-zzzzzzzz".parse().unwrap());
+    let why = "event 4 cannot be *read*";
+    let set_aside = [status::SetAside { run: &shown, why }, status::SetAside { run: &unreadable, why }];
+    let list = status::list(&[line], &set_aside).text();
+    assert_eq!(list.matches(shown.as_str()).count(), 1, "{list}");
+    assert!(list.contains(unreadable.as_str()), "{list}");
+    for text in [list, status::one(view, Some(why)).text()] {
+        assert!(text.contains(r"set aside: event 4 cannot be \*read\*"), "{text}");
+        assert!(text.contains("A restart of the bot reads it again"), "{text}");
+        assert!(text.contains("`pointsman audit verify`"), "{text}");
+    }
 }
 
 #[test]

@@ -700,9 +700,11 @@ fn a_corrupt_run_is_set_aside_keeps_its_lock_and_the_others_live_on() {
         (broken, other)
     });
     bench.whole_life(async |life| {
-        let stuck = life.engine.stuck();
+        let stuck = life.handle.stuck();
         assert_eq!(stuck.iter().map(|stuck| &stuck.run).collect::<Vec<_>>(), [&broken]);
         assert!(stuck[0].why.contains("no such step"), "{}", stuck[0].why);
+        let summary = life.handle.runs().into_iter().find(|run| run.id == broken).unwrap();
+        assert_eq!(summary.stuck.as_deref(), Some(stuck[0].why.as_str()), "it is listed as it stood");
         life.play(&other, &team).await;
         assert_eq!(status(life, &other), Status::Ended(End::Succeeded));
         let refused = life.try_start("move", Mode::Live).await;

@@ -12,17 +12,22 @@ impl Interactions {
     /// Where a run stands; outside of threads and without a name, all of them.
     pub(super) async fn status(&self, replier: &Replier, caller: &Caller, on: OnRun) -> Result<(), Trouble> {
         let named = on.run.as_deref();
+        let stuck = self.runs.stuck();
         if named.is_none() && self.runs.run_in_thread(caller.channel).is_none() {
             let runs = self.runs.runs();
             let (open, ended): (Vec<&RunSummary>, Vec<&RunSummary>) = runs.iter().partition(|run| !run.ended);
             let line = |run: &&RunSummary| (run.snapshot.state.clone(), run.snapshot.now);
             let rows: Vec<_> = open.iter().chain(&ended).map(line).collect();
             let lines: Vec<status::Line<'_>> = rows.iter().map(|(state, now)| status::Line { state, now: *now }).collect();
-            return replier.say(&status::list(&lines)).await;
+            let set_aside: Vec<_> = stuck.iter().map(|stuck| status::SetAside { run: &stuck.run, why: &stuck.why }).collect();
+            return replier.say(&status::list(&lines, &set_aside)).await;
         }
         match self.run_meant(named, caller.channel) {
             Ok(run) => match self.runs.snapshot(&run) {
-                Some(snapshot) => replier.say(&status::one(view(&snapshot))).await,
+                Some(snapshot) => {
+                    let why = stuck.iter().find(|stuck| stuck.run == run).map(|stuck| stuck.why.as_str());
+                    replier.say(&status::one(view(&snapshot), why)).await
+                }
                 None => replier.say(&gone(&run)).await,
             },
             Err(refusal) => replier.say(&refusal).await,

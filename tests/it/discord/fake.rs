@@ -15,7 +15,7 @@ use pointsman::domain::{
     ChannelId, Interruption, MessageRef, ParameterName, Person, Plan, RoleId, RoleName, RunId, RunbookName, StepKind, StepTraits,
     Timestamp, UserId,
 };
-use pointsman::engine::{Hint, PlanProblem, Planning, RunSummary, Runs, SendError, Snapshot, StartError, StartOrder};
+use pointsman::engine::{Hint, PlanProblem, Planning, RunSummary, Runs, SendError, Snapshot, StartError, StartOrder, Stuck};
 use pointsman::sandbox::discord::Model;
 use tokio::sync::Notify;
 
@@ -127,6 +127,7 @@ pub(super) struct Seen {
     pub(super) inputs: Vec<(RunId, Input)>,
     pub(super) hints: Vec<Hint>,
     pub(super) run: Option<Snapshot>,
+    pub(super) stuck: Vec<Stuck>,
 }
 
 impl Seen {
@@ -196,6 +197,7 @@ impl Runs for Engine {
             thread: snapshot.state.thread,
             started_at: snapshot.state.started_at,
             ended: snapshot.state.end.is_some(),
+            stuck: None,
             snapshot: Arc::new(snapshot),
         };
         run.map(summary).into_iter().collect()
@@ -203,6 +205,10 @@ impl Runs for Engine {
 
     fn snapshot(&self, run: &RunId) -> Option<Snapshot> {
         self.with(|seen| seen.run.clone()).filter(|snapshot| snapshot.state.id() == run)
+    }
+
+    fn stuck(&self) -> Vec<Stuck> {
+        self.with(|seen| seen.stuck.clone())
     }
 
     fn run_in_thread(&self, thread: ChannelId) -> Option<RunId> {

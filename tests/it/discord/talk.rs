@@ -119,6 +119,21 @@ async fn in_a_runs_thread_the_run_need_not_be_named_and_a_rejection_says_what_ne
 }
 
 #[tokio::test]
+async fn a_run_that_is_set_aside_is_told_in_the_list_and_in_its_thread() {
+    let bot = Bot::online(quiet()).await;
+    let play = in_thread(&bot).await;
+    bot.engine.show(&play);
+    let stuck = pointsman::engine::Stuck { run: play.state.id().clone(), why: "no such step".to_owned() };
+    bot.engine.with(|seen| seen.stuck.push(stuck));
+    let thread = pointsman::sandbox::discord::ChannelId::new(play.state.thread.expect("a thread").get());
+    for place in [bot.model.channel("ops"), thread] {
+        let status = bot.model.slash("noor", place, "/migrate status").expect("known").message(SOON).await.expect("answered");
+        assert!(status.text().contains("set aside: no such step"), "{}", status.text());
+    }
+    bot.finish();
+}
+
+#[tokio::test]
 async fn a_plan_that_cannot_be_made_says_why() {
     let bot = Bot::online(World::operations()).await;
     let pending = bot.model.slash("dana", bot.model.channel("ops"), "/migrate plan source:assets_1").expect("known");

@@ -375,7 +375,7 @@ impl Life<'_> {
         }
         assert_eq!(state.as_ref(), Some(&*self.state(run)));
         assert_eq!(self.bench.effects.violations(), Vec::<String>::new());
-        assert_eq!(self.engine.stuck(), []);
+        assert_eq!(self.handle.stuck(), []);
         for message in self.bench.chat.visible() {
             let copies = self.bench.chat.copies(&message.run, message.key.as_str()).len();
             assert_eq!(copies, 1, "{} is visible {copies} times", message.key);
