@@ -14,6 +14,7 @@ pub mod discord;
 pub mod domain;
 pub mod engine;
 pub mod expression;
+pub mod github;
 pub mod planning;
 pub mod render;
 #[cfg(feature = "sandbox")]

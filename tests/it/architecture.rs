@@ -18,6 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("store", &["domain", "clock"]),
     ("transfer", &["domain"]),
     ("engine", &["domain", "store", "clock"]),
+    ("github", &["domain"]),
     ("actions", &["domain", "engine", "expression", "transfer", "clock"]),
     ("discord", &["domain", "render", "catalog", "engine", "clock"]),
     ("cli", &["domain", "catalog", "render", "expression", "config", "transfer", "store"]),
