@@ -1,11 +1,12 @@
 //! Everything that lets Pointsman be tried and tested without Discord, GitHub or a cluster.
 //!
-//! [`discord`] is the chat, [`estate`] is what the runbooks work on, [`stage`] puts the bot beside them as a
+//! [`discord`] is the chat, [`github`] has the issues, [`estate`] is what the runbooks work on, [`stage`] puts the bot beside them as a
 //! process of its own, [`scenario`] plays people. Only `main`, `app` and the tests import this room.
 
 mod command;
 pub mod discord;
 pub mod estate;
+pub mod github;
 pub mod scenario;
 pub mod stage;
 

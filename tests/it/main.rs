@@ -13,6 +13,7 @@ mod discord_model;
 mod discord_rest;
 mod engine;
 mod estate;
+mod github;
 mod harness;
 mod journal_contract;
 mod journal_fixtures;

@@ -114,7 +114,8 @@ impl Faults {
     }
 }
 
-fn matches(pattern: &str, method: &str, segments: &[String]) -> bool {
+/// Whether a request is one that `pattern` means, see [`Fault::on`].
+pub(in crate::sandbox) fn matches(pattern: &str, method: &str, segments: &[String]) -> bool {
     let (wanted_method, path) = pattern.split_once(' ').unwrap_or(("*", pattern));
     if wanted_method != "*" && !wanted_method.eq_ignore_ascii_case(method) {
         return false;

@@ -50,6 +50,7 @@ use twilight_model::guild::Permissions;
 
 pub use self::answer::{NotAnswered, Pending};
 pub use self::chat::*;
+pub(in crate::sandbox) use self::faults::matches;
 pub use self::faults::{Fault, Misbehaviour};
 pub use self::feed::{Change, Changes, What};
 pub use self::ids::*;
