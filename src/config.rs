@@ -12,13 +12,15 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::clock::{SPEED_MAX, ScaledClock};
-use crate::domain::{Duration, GuildId, RoleId, RoleName, Timestamp};
+use crate::domain::{Duration, GuildId, RepositoryName, RoleId, RoleName, Timestamp};
 
 /// The settings as they are used.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How Discord is reached.
     pub discord: Discord,
+    /// Where issues are made; `None` if GitHub is not used.
+    pub github: Option<GitHub>,
     /// Which Discord roles each of the runbooks' role names means.
     pub roles: BTreeMap<RoleName, Vec<RoleId>>,
     /// The journal's address: `sqlite:FILE` or `postgres://...`.
@@ -46,6 +48,17 @@ pub struct Discord {
     pub api_base: String,
     /// After how long without a sign of life the gateway connection is rebuilt.
     pub deaf_after: Duration,
+}
+
+/// Where issues are made, and as whom.
+#[derive(Debug, Clone)]
+pub struct GitHub {
+    /// Where GitHub's API is: `https://api.github.com`, that of an Enterprise Server, or a model's address.
+    pub api_base: String,
+    /// The repository whose issues they are.
+    pub repository: RepositoryName,
+    /// A token that may read and write them.
+    pub token: SecretString,
 }
 
 /// Where a secret's value is.
@@ -155,6 +168,7 @@ impl Environment {
 #[serde(deny_unknown_fields, default)]
 struct File {
     discord: DiscordFile,
+    github: GitHubFile,
     roles: BTreeMap<RoleName, OneOrMore>,
     store: Option<String>,
     data_dir: Option<PathBuf>,
@@ -170,6 +184,13 @@ struct DiscordFile {
     guild: Option<GuildId>,
     api_base: Option<String>,
     deaf_after: Option<Duration>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct GitHubFile {
+    api_base: Option<String>,
+    repository: Option<RepositoryName>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -202,6 +223,9 @@ struct LogFile {
 
 /// Discord's own address.
 pub const DISCORD: &str = "https://discord.com";
+
+/// GitHub's own API.
+pub const GITHUB: &str = "https://api.github.com";
 
 /// Where the settings are looked for when no place is named.
 pub const SETTINGS_FILE: &str = "pointsman.yaml";
@@ -248,6 +272,7 @@ impl Settings {
         };
         Ok(Self {
             discord: discord(file.discord, environment)?,
+            github: github(file.github, environment)?,
             roles: file.roles.into_iter().map(|(name, ids)| (name, ids.into())).collect(),
             store: SecretString::from(store),
             data_dir,
@@ -289,26 +314,59 @@ fn discord(file: DiscordFile, environment: &Environment) -> Result<Discord, Conf
         None => file.guild,
     };
     let api_base = environment.get("POINTSMAN_DISCORD_API_BASE").map(str::to_owned).or(file.api_base);
-    let api_base = api_base.unwrap_or_else(|| DISCORD.to_owned());
-    if !api_base.starts_with("https://") && !is_loopback(&api_base) {
-        return Err(ConfigError::Value {
-            what: "discord.api_base".to_owned(),
-            why: format!("`{api_base}` would send the token in the clear: use https, or an address of this machine"),
-        });
-    }
+    let api_base = private_base("discord.api_base", api_base.unwrap_or_else(|| DISCORD.to_owned()))?;
     Ok(Discord {
         token: SecretString::from(token),
         guild: guild.ok_or(ConfigError::Missing {
             what: "the Discord server",
             how: "set discord.guild in the settings, or POINTSMAN_DISCORD_GUILD, to its id",
         })?,
-        api_base: api_base.trim_end_matches('/').to_owned(),
+        api_base,
         deaf_after: file.deaf_after.unwrap_or(DEAF_AFTER),
     })
 }
 
 /// Longer than Discord's heartbeat interval of 41 s can explain twice over.
 const DEAF_AFTER: Duration = Duration::from_secs(150);
+
+/// Either the token or the repository alone is half of an intention, and is told so.
+fn github(file: GitHubFile, environment: &Environment) -> Result<Option<GitHub>, ConfigError> {
+    let token = environment.get_or_file("POINTSMAN_GITHUB_TOKEN")?;
+    let repository = match environment.get("POINTSMAN_GITHUB_REPOSITORY") {
+        Some(name) => Some(name.parse().map_err(|error: crate::domain::InvalidName| ConfigError::Value {
+            what: "POINTSMAN_GITHUB_REPOSITORY".to_owned(),
+            why: error.to_string(),
+        })?),
+        None => file.repository,
+    };
+    let api_base = environment.get("POINTSMAN_GITHUB_API_BASE").map(str::to_owned).or(file.api_base);
+    if token.is_none() && repository.is_none() && api_base.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(GitHub {
+        api_base: private_base("github.api_base", api_base.unwrap_or_else(|| GITHUB.to_owned()))?,
+        repository: repository.ok_or(ConfigError::Missing {
+            what: "the repository for issues",
+            how: "set github.repository in the settings, or POINTSMAN_GITHUB_REPOSITORY, to OWNER/NAME",
+        })?,
+        token: SecretString::from(token.ok_or(ConfigError::Missing {
+            what: "the token for GitHub",
+            how: "set POINTSMAN_GITHUB_TOKEN, or POINTSMAN_GITHUB_TOKEN_FILE to a file that holds it; without GitHub, \
+                  leave `github` out",
+        })?),
+    }))
+}
+
+/// An address to which a token may be sent, without the slash at its end.
+fn private_base(what: &str, base: String) -> Result<String, ConfigError> {
+    if !base.starts_with("https://") && !is_loopback(&base) {
+        return Err(ConfigError::Value {
+            what: what.to_owned(),
+            why: format!("`{base}` would send the token in the clear: use https, or an address of this machine"),
+        });
+    }
+    Ok(base.trim_end_matches('/').to_owned())
+}
 
 fn is_loopback(base: &str) -> bool {
     let host = base.strip_prefix("http://").map(|rest| rest.split('/').next().unwrap_or_default());
@@ -387,10 +445,37 @@ secrets: { ACE_POSTGRES_DSN: { env: ACE_DSN }, KUBECONFIG: { file: kube.yaml } }
         assert_eq!(settings.discord.deaf_after, DEAF_AFTER);
         assert_eq!(settings.log.filter, LOG_FILTER);
         assert_eq!(settings.roles.len(), 4);
-        // The one key that is commented out can be used as it stands.
-        let with_clock = example.replace("# clock:", "clock:");
-        let settings = Settings::parse(Path::new("/etc/pointsman/pointsman.yaml"), &with_clock, &environment).unwrap();
+        assert!(settings.github.is_none());
+        // The keys that are commented out can be used as they stand.
+        let whole = example.replace("# clock:", "clock:").replace("# github:", "github:");
+        let environment =
+            Environment(environment.0.into_iter().chain([("POINTSMAN_GITHUB_TOKEN".into(), "gh".into())]).collect());
+        let settings = Settings::parse(Path::new("/etc/pointsman/pointsman.yaml"), &whole, &environment).unwrap();
         assert_eq!(settings.clock.speed(), 60);
+        assert_eq!(settings.github.unwrap().api_base, GITHUB);
+    }
+
+    #[test]
+    fn github_is_set_whole_or_not_at_all() {
+        let parse = |github: &str, variables: &[(&'static str, &str)]| {
+            let more = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+            let environment = Environment(environment().0.into_iter().chain(more).collect());
+            Settings::parse(Path::new("p.yaml"), &format!("discord: {{ guild: '1' }}\n{github}"), &environment)
+        };
+        let token = ("POINTSMAN_GITHUB_TOKEN", "ghp_secret");
+        assert!(parse("", &[]).unwrap().github.is_none());
+        let section = "github: { repository: acme/ops, api_base: 'https://git.acme.example/api/v3/' }";
+        let github = parse(section, &[token]).unwrap().github.unwrap();
+        assert_eq!((github.repository.as_str(), github.api_base.as_str()), ("acme/ops", "https://git.acme.example/api/v3"));
+        let overridden = parse(section, &[token, ("POINTSMAN_GITHUB_REPOSITORY", "acme/other")]).unwrap().github.unwrap();
+        assert_eq!(overridden.repository.as_str(), "acme/other");
+        assert!(!format!("{overridden:?}").contains("ghp_secret"));
+        let mistake = |github: &str, variables: &[(&'static str, &str)]| parse(github, variables).unwrap_err().to_string();
+        assert!(mistake("github: { repository: acme/ops }", &[]).contains("POINTSMAN_GITHUB_TOKEN_FILE"));
+        assert!(mistake("", &[token]).contains("github.repository"));
+        assert!(mistake("github: { repository: ops }", &[token]).contains("OWNER/NAME"));
+        assert!(mistake("github: { repository: a/b, api_base: 'http://git.acme.example' }", &[token]).contains("in the clear"));
+        assert!(mistake("github: { repo: a/b }", &[token]).contains("repo"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::scenario::{Findings, Narrator, Scenario};
 use super::stage::{Stage, StageOptions};
 use crate::clock;
 
-/// Models of Discord and Kubernetes with a practice estate, to try everything without an account.
+/// Models of Discord, GitHub and Kubernetes with a practice estate, to try everything without an account.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SandboxArgs {
     /// Plays the scripted scenario and ends: exit status 0 only if everything really happened.
@@ -135,6 +135,7 @@ fn print_tail(log: &Path) {
 async fn stay(mut stage: Stage, models_only: bool) -> anyhow::Result<ExitCode> {
     println!("\nDiscord model    {}", stage.model.base_url());
     println!("control          {}/sandbox/v1", stage.model.base_url());
+    println!("GitHub model     {}", stage.github.base_url());
     println!("application      {}", stage.estate.kubernetes().service_url());
     println!("SQLite file      {}", stage.estate.sqlite().display());
     println!("settings         {}\n", stage.settings_path().display());

@@ -13,6 +13,7 @@ use tokio::process::{Child, Command};
 
 use super::discord::{Model, TOKEN, World};
 use super::estate::{Estate, Options};
+use super::github;
 use crate::clock::{ScaledClock, SharedClock};
 use crate::domain::Timestamp;
 
@@ -40,6 +41,8 @@ pub struct Stage {
     options: StageOptions,
     /// Discord.
     pub model: Model,
+    /// GitHub.
+    pub github: github::Model,
     /// The estate that the secrets lead to at present.
     pub estate: Estate,
     bot: Option<Child>,
@@ -47,7 +50,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts the Discord model and a first estate with `rows` entries. The bot is not started.
+    /// Starts the models of Discord and GitHub and a first estate with `rows` entries. The bot is not started.
     ///
     /// # Errors
     /// What could not be started; nothing is left running.
@@ -55,9 +58,10 @@ impl Stage {
         std::fs::create_dir_all(&options.directory)?;
         let clock: SharedClock = std::sync::Arc::new(ScaledClock::new(options.anchor, options.speed));
         let world = World::operations().role("break_glass");
-        let model = Model::start(world, clock, options.listen).await?;
+        let model = Model::start(world, clock.clone(), options.listen).await?;
+        let github = github::Model::start(clock, (options.listen.ip(), 0).into()).await?;
         let estate = start_estate(&options, 1, rows).await?;
-        let stage = Self { options, model, estate, bot: None, estates: 1 };
+        let stage = Self { options, model, github, estate, bot: None, estates: 1 };
         stage.write_secrets()?;
         std::fs::write(stage.settings_path(), stage.settings())?;
         Ok(stage)
@@ -84,14 +88,17 @@ impl Stage {
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let programs = self.estate.postgres().programs().display().to_string();
-        vec![("POINTSMAN_DISCORD_TOKEN", TOKEN.to_owned()), ("PATH", format!("{}:{programs}", self.options.path))]
+        let github = ("POINTSMAN_GITHUB_TOKEN", github::TOKEN.to_owned());
+        vec![("POINTSMAN_DISCORD_TOKEN", TOKEN.to_owned()), github, ("PATH", format!("{}:{programs}", self.options.path))]
     }
 
     /// The settings with which a bot connects to this stage.
     #[must_use]
     pub fn settings(&self) -> String {
-        let mut text = String::from("# Written by the sandbox. The token comes by POINTSMAN_DISCORD_TOKEN.\n");
+        let mut text =
+            String::from("# Written by the sandbox. The tokens come by POINTSMAN_DISCORD_TOKEN and POINTSMAN_GITHUB_TOKEN.\n");
         let _ = writeln!(text, "discord:\n  guild: \"{}\"\n  api_base: {}", self.model.guild_id(), self.model.base_url());
+        let _ = writeln!(text, "github:\n  repository: {}\n  api_base: {}", github::REPOSITORY, self.github.api_base());
         let _ = writeln!(text, "roles:");
         for name in ["operator", "operations_lead", "dba", "security", "break_glass"] {
             let _ = writeln!(text, "  {name}: \"{}\"", self.model.role(name));
@@ -187,6 +194,7 @@ impl Stage {
             let _ = tokio::time::timeout(STOP_PATIENCE, bot.wait()).await;
         }
         self.estate.stop().await;
+        self.github.stop();
         self.model.stop();
     }
 }
