@@ -8,6 +8,7 @@
 mod action;
 pub mod beat;
 pub mod command;
+mod corrupt;
 mod digest;
 mod duration;
 mod hash;
@@ -22,6 +23,7 @@ pub mod sign_off;
 mod stream;
 
 pub use action::{ActionSpec, Effect};
+pub use corrupt::CorruptJournal;
 pub use digest::{Digest, canonical_json};
 pub use duration::{Duration, Offset};
 pub use hash::{Hash, InvalidHash};

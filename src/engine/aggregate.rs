@@ -14,8 +14,8 @@ use super::flight::Flight;
 use super::index::Index;
 use super::ports::{Freshness, PortError, Snapshot};
 use super::shared::Shared;
-use crate::domain::run::{CorruptJournal, EffectId};
-use crate::domain::{MessageKey, MessageRef, Timestamp};
+use crate::domain::run::EffectId;
+use crate::domain::{CorruptJournal, MessageKey, MessageRef, Timestamp};
 
 /// A kind of aggregate, with the pure functions of its domain and what the engine does for it.
 pub(super) trait Aggregate: Send + Sync + Sized + 'static {
@@ -82,6 +82,9 @@ pub(super) trait Aggregate: Send + Sync + Sized + 'static {
     fn posted(key: MessageKey, at: MessageRef) -> Self::Input;
     /// The input for "the message that stood there is gone".
     fn lost(key: MessageKey, at: MessageRef) -> Self::Input;
+
+    /// The input for "the place where its messages belong is gone", for a kind that can be given another.
+    fn displaced(state: &Self::State) -> Option<Self::Input>;
 
     /// Drops the progress of what is no longer under way.
     fn drop_settled(state: &Self::State, progress: &mut Self::Progress);

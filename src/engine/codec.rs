@@ -1,8 +1,7 @@
 //! Events as the journal stores them: one line of JSON, its tag as the record's kind.
 
 use super::aggregate::Aggregate;
-use crate::domain::run::CorruptJournal;
-use crate::domain::{StreamId, Timestamp};
+use crate::domain::{CorruptJournal, StreamId, Timestamp};
 use crate::store::{NewRecord, Record};
 
 /// The stream of an aggregate.

@@ -59,6 +59,9 @@ impl<A: Aggregate> Flight<A> {
                 Err(error @ (PortError::Later { .. } | PortError::Gone { .. })) => {
                     // The answer may have been lost after the message was made.
                     search = true;
+                    if let (PortError::Gone { .. }, Some(input)) = (&error, A::displaced(&snapshot.state)) {
+                        self.report(input);
+                    }
                     if !self.later(active, &error, &mut pause).await {
                         return;
                     }

@@ -12,8 +12,7 @@ use super::index::Entry;
 use super::shared::Shared;
 use super::task::Task;
 use crate::clock;
-use crate::domain::run::CorruptJournal;
-use crate::domain::{Hash, Timestamp};
+use crate::domain::{CorruptJournal, Hash, Timestamp};
 use crate::store::{AppendError, Record, SharedJournal, StoreError};
 
 /// Shows the whole journal to `take`, record by record, in its order.

@@ -15,6 +15,7 @@ mod engine;
 mod estate;
 mod github;
 mod harness;
+mod incidents;
 mod journal_contract;
 mod journal_fixtures;
 mod process;

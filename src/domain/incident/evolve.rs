@@ -8,8 +8,7 @@ use super::message::{MessageKind, Owed, is_noteworthy, is_on_timeline};
 use super::policy::Severity;
 use super::state::{Acknowledgement, ActionItem, Entry, Page, PostMortem, Published, Resolution, Review, State};
 use crate::domain::beat::Beat;
-use crate::domain::run::CorruptJournal;
-use crate::domain::{MessageKey, MessageRef, Timestamp};
+use crate::domain::{CorruptJournal, MessageKey, MessageRef, Timestamp};
 
 /// The state after an incident's first event.
 ///

@@ -10,17 +10,7 @@ use super::state::{
     StepStatus,
 };
 use crate::domain::beat::Beat;
-use crate::domain::{MessageKey, MessageRef, RollbackName, StepKind, StepName, Timestamp};
-
-/// The journal holds something that cannot have happened: this run is set aside and shown as stuck.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("event {seq} of the run cannot follow the events before it: {what}")]
-pub struct CorruptJournal {
-    /// The event's number in its stream.
-    pub seq: u64,
-    /// What is wrong.
-    pub what: String,
-}
+use crate::domain::{CorruptJournal, MessageKey, MessageRef, RollbackName, StepKind, StepName, Timestamp};
 
 /// The state after a run's first event.
 ///

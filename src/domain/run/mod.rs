@@ -36,7 +36,7 @@ pub use event::{
     Actor, Answer, Clearance, End, Event, Failure, FailureKind, Finding, GateRef, GateRefusal, ListRef, Mode, OutputFile,
     ProcessGroup, Question, QuestionKind, Reading, Started, Verdict, Vote, VoteRefusal, Withdrawal,
 };
-pub use evolve::{CorruptJournal, begin, evolve};
+pub use evolve::{begin, evolve};
 pub use input::{Input, Outcome, ReactionVote};
 pub use message::{MessageKind, Owed, Place};
 pub use progress::Progress;

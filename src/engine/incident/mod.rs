@@ -15,8 +15,8 @@ use super::index::Index;
 use super::ports::{Freshness, PortError, Snapshot};
 use super::shared::Shared;
 use crate::domain::incident::{self, Effect, Event, IncidentId, Input, Rejection, State};
-use crate::domain::run::{CorruptJournal, EffectId};
-use crate::domain::{MessageKey, MessageRef, Timestamp};
+use crate::domain::run::EffectId;
+use crate::domain::{CorruptJournal, MessageKey, MessageRef, Timestamp};
 
 /// The aggregate *incident*.
 pub(super) struct Incident;
@@ -128,6 +128,10 @@ impl Aggregate for Incident {
 
     fn lost(key: MessageKey, at: MessageRef) -> Input {
         Input::MessageLost(key, at)
+    }
+
+    fn displaced(state: &State) -> Option<Input> {
+        state.channel.filter(|_| state.has_own_channel()).map(|channel| Input::ChannelLost { channel })
     }
 
     fn drop_settled(_: &State, _: &mut ()) {}

@@ -11,8 +11,8 @@ use super::index::Index;
 use super::observe;
 use super::ports::{Freshness, PortError};
 use super::shared::Shared;
-use crate::domain::run::{self, CorruptJournal, Effect, EffectId, Event, Input, Outcome, Progress, Rejection, State};
-use crate::domain::{MessageKey, MessageRef, RunId, Timestamp};
+use crate::domain::run::{self, Effect, EffectId, Event, Input, Outcome, Progress, Rejection, State};
+use crate::domain::{CorruptJournal, MessageKey, MessageRef, RunId, Timestamp};
 
 /// The aggregate *run*.
 pub(super) struct Run;
@@ -125,6 +125,11 @@ impl Aggregate for Run {
 
     fn lost(key: MessageKey, at: MessageRef) -> Input {
         Input::MessageLost(key, at)
+    }
+
+    /// A run's thread hangs on its plan card, and is opened anew with it.
+    fn displaced(_: &State) -> Option<Input> {
+        None
     }
 
     fn drop_settled(state: &State, progress: &mut Vec<Progress>) {
