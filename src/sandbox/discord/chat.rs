@@ -260,6 +260,8 @@ pub struct Interaction {
     pub user: UserId,
     /// Where.
     pub channel: ChannelId,
+    /// Where it came from, if not from the guild; then `channel` only keeps the answer.
+    pub elsewhere: Option<Elsewhere>,
     /// The message whose button or select was used, or that the modal came from.
     pub source: Option<MessageId>,
     /// As a person would write it: `/migrate start runbook:x`, or the button's label.
@@ -276,6 +278,16 @@ pub struct Interaction {
     pub original: Option<MessageId>,
     /// Messages that followed.
     pub followups: Vec<MessageId>,
+}
+
+/// A place outside the guild that a command can come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Elsewhere {
+    /// A server that the bot does not work for.
+    AnotherServer,
+    /// A direct message to the bot.
+    DirectMessage,
 }
 
 /// What a person used.

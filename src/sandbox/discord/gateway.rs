@@ -55,6 +55,8 @@ struct Conversation {
     out: UnboundedSender<Out>,
     /// Whether IDENTIFY or RESUME succeeded.
     open: bool,
+    /// Whether its RESUME is never answered: heartbeats are acknowledged, and nothing else comes back.
+    ignored: bool,
     sent: VecDeque<Timestamp>,
 }
 
@@ -65,7 +67,7 @@ async fn converse(model: Model, mut socket: WebSocket) {
         (state.sessions.connections, state.settings.heartbeat_interval)
     });
     let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-    let mut conversation = Conversation { model: model.clone(), number, out, open: false, sent: VecDeque::new() };
+    let mut conversation = Conversation { model: model.clone(), number, out, open: false, ignored: false, sent: VecDeque::new() };
     conversation.say(json!({ "op": 10, "d": { "heartbeat_interval": interval, "_trace": [] } }));
     let clean = loop {
         tokio::select! {
@@ -139,6 +141,7 @@ impl Conversation {
                     self.say(json!({ "op": 11 }));
                 }
             }
+            _ if self.ignored => {}
             (Some(2), false) => self.identify(data),
             (Some(6), false) => self.resume(data),
             (Some(2 | 6), true) => self.close(4005, "Already authenticated"),
@@ -176,6 +179,10 @@ impl Conversation {
     fn resume(&mut self, data: &Value) {
         if !self.token_is_right(data) {
             return self.close(4004, "Authentication failed");
+        }
+        if self.model.with(|state| state.sessions.ignores_resume()) {
+            self.ignored = true;
+            return;
         }
         let session = data["session_id"].as_str().unwrap_or_default();
         let seq = data["seq"].as_u64().unwrap_or(u64::MAX);

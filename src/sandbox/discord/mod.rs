@@ -10,7 +10,8 @@
 //! Time: rate limits, enforced nonces and the 3 s rule run by the wall, because headers and clients' time-outs
 //! do; what Discord counts in minutes and hours (tokens, old edits, archiving) runs by the given clock.
 //!
-//! Absent on purpose: voice, direct messages, emoji of a guild, several guilds, shards, compression.
+//! Absent on purpose: voice, direct messages and other guilds (but for a command that comes from there), emoji of a
+//! guild, shards, compression.
 
 mod answer;
 mod chat;
@@ -327,12 +328,17 @@ impl Model {
         self.with(|state| state.sessions.refuse_resumes = times);
     }
 
+    /// Leaves the next `times` RESUMEs without an answer, while heartbeats on their connections are acknowledged.
+    pub fn ignore_resumes(&self, times: u32) {
+        self.with(|state| state.sessions.ignore_resumes = times);
+    }
+
     /// Makes the gateway deaf (sockets stay open, no event arrives), or lets it hear again.
     pub fn set_deaf(&self, deaf: Option<Deaf>) {
         self.with(|state| state.sessions.set_deaf(deaf));
     }
 
-    /// Loses, repeats or delays the next `times` events called `name` (`MESSAGE_REACTION_ADD`, or `*` for any).
+    /// Loses, repeats, delays or garbles the next `times` events called `name` (`MESSAGE_REACTION_ADD`, or `*` for any).
     pub fn spoil_events(&self, name: &str, fault: EventFault, times: u32) {
         self.with(|state| state.sessions.spoil(name, fault, times));
     }

@@ -14,7 +14,7 @@ use twilight_model::gateway::Intents;
 use twilight_model::guild::Permissions;
 
 use super::answer::Pending;
-use super::chat::{Interaction, InteractionKind, Message, Response};
+use super::chat::{Elsewhere, Interaction, InteractionKind, Message, Response};
 use super::draft::Draft;
 use super::error::ApiError;
 use super::feed::What;
@@ -55,6 +55,16 @@ impl Model {
         self.command(user, channel, text, false)
     }
 
+    /// Sends a slash command of a person who is not in the guild's channels at that moment, as a bot gets it that was
+    /// invited elsewhere or registered its commands globally. The model has no such place: the answer is kept in
+    /// `channel`, for this person alone.
+    ///
+    /// # Errors
+    /// As [`Model::slash`].
+    pub fn slash_from(&self, from: Elsewhere, user: &str, channel: ChannelId, text: &str) -> Result<Pending, Refused> {
+        self.interact(|state| Ok(Asked { elsewhere: Some(from), ..typed_command(state, user, channel, text, false)? }))
+    }
+
     /// Types a slash command up to the end of `text` and asks for the completions of its last option.
     ///
     /// # Errors
@@ -64,21 +74,7 @@ impl Model {
     }
 
     fn command(&self, user: &str, channel: ChannelId, text: &str, completing: bool) -> Result<Pending, Refused> {
-        self.interact(|state| {
-            let user = may(state, user, channel, Permissions::USE_SLASH_COMMANDS)?;
-            let filled = slash::fill(&state.chat, text, completing)?;
-            let needed = filled.command.default_member_permissions.unwrap_or(Permissions::empty());
-            if !permissions::in_channel(&state.chat, user, channel).contains(needed) {
-                return Err(Refused::new(format!("/{} is not shown to this member", filled.command.name)));
-            }
-            let data = json!({
-                "id": filled.command.id, "name": filled.command.name, "type": 1, "guild_id": state.chat.guild,
-                "options": filled.options, "resolved": filled.resolved,
-            });
-            let kind = if completing { InteractionKind::Autocomplete } else { InteractionKind::Command };
-            let said = text.trim().to_owned();
-            Ok(Asked { kind, user, channel, source: None, said, data })
-        })
+        self.interact(|state| typed_command(state, user, channel, text, completing))
     }
 
     /// Uses the message command `name` (in the context menu) on a message.
@@ -99,7 +95,7 @@ impl Model {
                 "target_id": message, "resolved": { "messages": { message.to_string(): whole } },
             });
             let said = format!("{name} (on a message)");
-            Ok(Asked { kind: InteractionKind::Command, user, channel: target.channel, source: None, said, data })
+            Ok(Asked { kind: InteractionKind::Command, user, channel: target.channel, elsewhere: None, source: None, said, data })
         })
     }
 
@@ -196,7 +192,7 @@ impl Model {
             let data = json!({ "custom_id": modal.custom_id, "components": rows, "resolved": {} });
             let said = format!("(sends {:?})", modal.title);
             let (channel, source) = (interaction.channel, interaction.source);
-            Ok(Asked { kind: InteractionKind::ModalSubmit, user, channel, source, said, data })
+            Ok(Asked { kind: InteractionKind::ModalSubmit, user, channel, elsewhere: None, source, said, data })
         })
     }
 
@@ -303,11 +299,29 @@ impl Model {
     }
 }
 
+/// A typed slash command, or its beginning.
+fn typed_command(state: &State, user: &str, channel: ChannelId, text: &str, completing: bool) -> Result<Asked, Refused> {
+    let user = may(state, user, channel, Permissions::USE_SLASH_COMMANDS)?;
+    let filled = slash::fill(&state.chat, text, completing)?;
+    let needed = filled.command.default_member_permissions.unwrap_or(Permissions::empty());
+    if !permissions::in_channel(&state.chat, user, channel).contains(needed) {
+        return Err(Refused::new(format!("/{} is not shown to this member", filled.command.name)));
+    }
+    let data = json!({
+        "id": filled.command.id, "name": filled.command.name, "type": 1, "guild_id": state.chat.guild,
+        "options": filled.options, "resolved": filled.resolved,
+    });
+    let kind = if completing { InteractionKind::Autocomplete } else { InteractionKind::Command };
+    let said = text.trim().to_owned();
+    Ok(Asked { kind, user, channel, elsewhere: None, source: None, said, data })
+}
+
 /// What a person asks the bot.
 struct Asked {
     kind: InteractionKind,
     user: UserId,
     channel: ChannelId,
+    elsewhere: Option<Elsewhere>,
     source: Option<MessageId>,
     said: String,
     data: Value,
@@ -315,7 +329,7 @@ struct Asked {
 
 fn on_message(user: UserId, target: &Message, said: String, data: Value) -> Asked {
     let (channel, source) = (target.channel, Some(target.id));
-    Asked { kind: InteractionKind::Component, user, channel, source, said, data }
+    Asked { kind: InteractionKind::Component, user, channel, elsewhere: None, source, said, data }
 }
 
 fn member(state: &State, user: &str) -> Result<UserId, Refused> {
@@ -377,6 +391,7 @@ fn deliver(state: &mut State, asked: Asked) -> InteractionId {
         kind: asked.kind,
         user: asked.user,
         channel: asked.channel,
+        elsewhere: asked.elsewhere,
         source: asked.source,
         said: asked.said,
         at: now,
@@ -422,6 +437,21 @@ fn event(state: &State, interaction: &Interaction, data: Value) -> Value {
     if let Some(source) = source {
         event["message"] = wire::message(chat, source, View { gateway: false, content: true });
     }
+    match interaction.elsewhere {
+        None => {}
+        Some(Elsewhere::AnotherServer) => {
+            let other = json!(chat.guild.get().wrapping_add(1).to_string());
+            event["guild"]["id"] = other.clone();
+            event["guild_id"] = other;
+        }
+        Some(Elsewhere::DirectMessage) => {
+            if let Some(fields) = event.as_object_mut() {
+                fields.retain(|field, _| !matches!(field.as_str(), "guild" | "guild_id" | "guild_locale" | "member" | "channel"));
+            }
+            event["user"] = json!(member.map(wire::user));
+            event["context"] = json!(1);
+        }
+    }
     event
 }
 
@@ -457,7 +487,7 @@ mod tests {
     fn read(state: &mut State, kind: InteractionKind, source: Option<MessageId>, data: Value) -> TwilightInteraction {
         let (user, channel) =
             (state.chat.member_named("dana").expect("dana").id, state.chat.channel_named("ops").expect("ops").id);
-        let id = deliver(state, Asked { kind, user, channel, source, said: String::new(), data: data.clone() });
+        let id = deliver(state, Asked { kind, user, channel, elsewhere: None, source, said: String::new(), data: data.clone() });
         let event = event(state, &state.chat.interactions[&id], data);
         serde_json::from_value(event).expect("twilight reads it")
     }

@@ -32,6 +32,8 @@ pub enum EventFault {
     Repeat,
     /// It arrives after the event that follows it.
     Reorder,
+    /// It arrives without the field that says where it happened, so that no client can read it whole.
+    Garble,
 }
 
 /// How a deaf connection treats heartbeats.
@@ -65,6 +67,8 @@ pub(super) struct Sessions {
     deaf: Option<Deaf>,
     /// How many more RESUMEs are answered by op 9 false.
     pub(super) refuse_resumes: u32,
+    /// How many more RESUMEs are never answered.
+    pub(super) ignore_resumes: u32,
     /// How many connections there were.
     pub(super) connections: u64,
     /// How many IDENTIFYs succeeded.
@@ -76,7 +80,17 @@ pub(super) struct Sessions {
 impl Sessions {
     pub(super) fn new(kept_max: usize) -> Self {
         let (list, event_faults) = (Vec::new(), Vec::new());
-        Self { list, kept_max, event_faults, deaf: None, refuse_resumes: 0, connections: 0, identified: 0, resumed: 0 }
+        Self {
+            list,
+            kept_max,
+            event_faults,
+            deaf: None,
+            refuse_resumes: 0,
+            ignore_resumes: 0,
+            connections: 0,
+            identified: 0,
+            resumed: 0,
+        }
     }
 
     /// Sends an event, its data made for each session's intents, to all that asked for `intent`.
@@ -94,7 +108,13 @@ impl Sessions {
         let deaf = self.deaf.is_some();
         let session = &mut self.list[index];
         session.seq += 1;
-        let text: Arc<str> = json!({ "op": 0, "t": name, "s": session.seq, "d": data }).to_string().into();
+        let mut frame = json!({ "op": 0, "t": name, "s": session.seq, "d": data });
+        if fault == Some(EventFault::Garble)
+            && let Some(fields) = frame["d"].as_object_mut()
+        {
+            fields.retain(|field, _| field != "channel_id" && field != "session_id");
+        }
+        let text: Arc<str> = frame.to_string().into();
         if fault == Some(EventFault::Lose) {
             return;
         }
@@ -112,7 +132,7 @@ impl Sessions {
                 let _ = out.send(Out::Text(text.clone()));
                 let _ = out.send(Out::Text(text));
             }
-            Some(EventFault::Lose) | None => {
+            Some(EventFault::Lose | EventFault::Garble) | None => {
                 let _ = out.send(Out::Text(text));
                 if let Some(held) = session.held.take() {
                     let _ = out.send(Out::Text(held));
@@ -168,6 +188,13 @@ impl Sessions {
         if let Some(index) = self.list.iter().position(on) {
             self.send(index, name, data);
         }
+    }
+
+    /// Whether a fault leaves this RESUME without an answer. Its session stays, and waits for another.
+    pub(super) fn ignores_resume(&mut self) -> bool {
+        let ignored = self.ignore_resumes > 0;
+        self.ignore_resumes = self.ignore_resumes.saturating_sub(1);
+        ignored
     }
 
     /// Takes a session up again on a new connection and replays what came after `seq`.
@@ -232,5 +259,6 @@ impl Sessions {
         self.event_faults.clear();
         self.deaf = None;
         self.refuse_resumes = 0;
+        self.ignore_resumes = 0;
     }
 }

@@ -70,6 +70,9 @@ async fn twilight_and_serenity_both_read_the_guild() {
     assert!(!bot.http.get_current_application_info().await.expect("application").bot_public);
     assert_eq!(refusal(bot.http.get_guild_members(guild, None, None).await), (403, 50001), "needs the intent");
 
+    let counts: std::collections::BTreeMap<RoleId, u64> = raw(&bot, &format!("/guilds/{guild}/roles/member-counts")).await;
+    let count = |role: &str| counts[&RoleId::new(bot.model.role(role).get())];
+    assert_eq!((counts.len(), count("operator"), count("dba")), (6, 2, 1), "without @everyone");
     let _: Vec<twilight_model::guild::Role> = raw(&bot, &format!("/guilds/{guild}/roles")).await;
     let _: Vec<twilight_model::channel::Channel> = raw(&bot, &format!("/guilds/{guild}/channels")).await;
     let _: twilight_model::guild::Guild = raw(&bot, &format!("/guilds/{guild}")).await;

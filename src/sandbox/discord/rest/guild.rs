@@ -14,6 +14,7 @@ pub(super) fn get(state: &mut State, call: &Call, guild: GuildId, rest: &[&str])
     match rest {
         [] => Ok(Reply::json(wire::guild(chat))),
         ["roles"] => Ok(Reply::json(chat.roles.values().map(wire::role).collect())),
+        ["roles", "member-counts"] => Ok(role_member_counts(state)),
         ["channels"] => Ok(Reply::json(channels(state, |channel| channel.thread.is_none()))),
         ["threads", "active"] => Ok(active_threads(state)),
         ["members", "@me"] => member(state, chat.bot),
@@ -36,6 +37,16 @@ pub(super) fn check(state: &State, guild: GuildId) -> Result<(), ApiError> {
 fn member(state: &State, user: UserId) -> Answer {
     let member = state.chat.members.get(&user).ok_or_else(|| ApiError::new(404, 10007, "Unknown Member"))?;
     Ok(Reply::json(wire::member(member)))
+}
+
+/// How many members hold each role, `@everyone` left out. Takes no intent and no permission beyond being in the guild.
+/// Source: <https://discord.com/developers/docs/resources/guild#get-guild-role-member-counts>.
+fn role_member_counts(state: &State) -> Reply {
+    let chat = &state.chat;
+    let holders = |role| chat.members.values().filter(|member| member.roles.contains(&role)).count();
+    let everyone = chat.guild.cast();
+    let counts = chat.roles.keys().filter(|role| **role != everyone);
+    Reply::json(counts.map(|role| (role.to_string(), json!(holders(*role)))).collect())
 }
 
 /// Listing members needs the members intent switched on.
