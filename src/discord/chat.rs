@@ -44,6 +44,18 @@ struct Shown {
     edited_at: Option<Instant>,
     /// Counts the wishes to edit: one that has waited yields to a newer one.
     wishes: u64,
+    /// A copy that Discord lets nobody edit any more: taken away as soon as the new one stands.
+    former: Option<MessageRef>,
+}
+
+/// What became of an edit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edited {
+    Done,
+    /// The message is gone.
+    Gone,
+    /// It stands, but Discord takes no more edits of a message of its age.
+    TooOld,
 }
 
 /// Between two edits of a progress message, in real time.
@@ -132,7 +144,7 @@ impl DiscordChat {
         Ok(None)
     }
 
-    async fn edit(&self, at: MessageRef, message: &Message) -> Result<Freshness, Trouble> {
+    async fn edit(&self, at: MessageRef, message: &Message) -> Result<Edited, Trouble> {
         let route = Route::ChannelMessage {
             channel_id: to_channel(at.channel),
             message_id: serenity_id::MessageId::new(at.message.get()),
@@ -140,11 +152,24 @@ impl DiscordChat {
         let body = encode::editable(message);
         let call = || Call::new(LightMethod::Patch, route).body(body.clone());
         match self.in_open_thread(at.channel, call).await {
-            Ok(_) => Ok(Freshness::Current),
+            Ok(_) => Ok(Edited::Done),
             Err(trouble) => match trouble.code() {
-                Some(codes::UNKNOWN_MESSAGE | codes::UNKNOWN_CHANNEL | codes::OLD_MESSAGE_EDITS) => Ok(Freshness::Lost),
+                Some(codes::UNKNOWN_MESSAGE | codes::UNKNOWN_CHANNEL) => Ok(Edited::Gone),
+                Some(codes::OLD_MESSAGE_EDITS) => Ok(Edited::TooOld),
                 _ => Err(trouble),
             },
+        }
+    }
+
+    /// Takes away a copy that a newer one replaces, so that nobody reads what is no longer so. A copy that cannot be
+    /// taken away is older than the one that stands below it.
+    async fn take_away(&self, former: MessageRef) {
+        let route = Route::ChannelMessage {
+            channel_id: to_channel(former.channel),
+            message_id: serenity_id::MessageId::new(former.message.get()),
+        };
+        if let Err(trouble) = self.api.call(Call::new(LightMethod::Delete, route)).await {
+            tracing::warn!(%trouble, message = %former.message, "could not take away a message that a newer one replaces");
         }
     }
 
@@ -284,8 +309,12 @@ impl Chat for DiscordChat {
         let message = render::message(view(run), owed);
         let posted = self.create(id, owed, channel, &message).await.map_err(later)?;
         if owed.kind.is_live() {
-            let shown = Shown { content: Some(content_hash(&message)), edited_at: Some(Instant::now()), wishes: 0 };
-            self.lock().insert((id.clone(), key.clone()), shown);
+            let content = Some(content_hash(&message));
+            let shown = Shown { content, edited_at: Some(Instant::now()), ..Shown::default() };
+            let before = self.lock().insert((id.clone(), key.clone()), shown);
+            if let Some(former) = before.and_then(|before| before.former) {
+                self.take_away(former).await;
+            }
         }
         if message.votable {
             self.offer_votes(posted).await;
@@ -305,21 +334,25 @@ impl Chat for DiscordChat {
         if owed.kind == MessageKind::Progress && !self.turn(&id).await {
             return Ok(Freshness::Current);
         }
-        let freshness = self.edit(at, &message).await;
-        let freshness =
-            freshness.map_err(|trouble| trouble.into_port_error(&format!("refresh {key} of {}", id.0), POSTING_NEEDS))?;
+        let edited = self.edit(at, &message).await;
+        let edited = edited.map_err(|trouble| trouble.into_port_error(&format!("refresh {key} of {}", id.0), POSTING_NEEDS))?;
         let mut shown = self.lock();
-        match freshness {
-            Freshness::Current => {
+        match edited {
+            Edited::Done => {
                 let entry = shown.entry(id).or_default();
                 entry.content = Some(hash);
                 entry.edited_at = Some(Instant::now());
+                Ok(Freshness::Current)
             }
-            Freshness::Lost => {
+            Edited::Gone => {
                 shown.remove(&id);
+                Ok(Freshness::Lost)
+            }
+            Edited::TooOld => {
+                shown.insert(id, Shown { former: Some(at), ..Shown::default() });
+                Ok(Freshness::Lost)
             }
         }
-        Ok(freshness)
     }
 
     async fn read_votes(&self, run: &Snapshot, gate: &GateRef) -> Result<Vec<ReactionVote>, PortError> {

@@ -62,13 +62,13 @@ pub(super) fn render(view: View<'_>, event: &Event) -> Message {
         Event::VoteRefused { gate, voter, vote, why, .. } => vote_refused(state, gate, voter, vote_icon(*vote), why),
         Event::GateWarned { gate, percent, .. } => warned(state, gate, *percent),
         Event::GateCardLost { gate, .. } => {
-            Note::new(Colour::Amber, format!("🗑 The card of {} was deleted: its votes are void.", gate_title(state, gate)))
-                .line("A new card follows. Please sign again.")
+            Note::new(Colour::Amber, format!("🗑 The card of {} counts no more: its votes are void.", gate_title(state, gate)))
+                .line("It was deleted, or is too old for Discord to let it be changed. A new card follows: please sign again.")
         }
         Event::ClearanceFailed { gate, reasons, .. } => clearance_failed(state, gate, reasons),
         Event::GateRefused { gate, why, .. } => gate_refused(state, gate, why),
         Event::GlassBroken { gate, by, reason, skipped, .. } => glass_broken(state, gate, by, reason, skipped),
-        Event::GateCleared { gate, clearance, .. } => gate_cleared(view, gate, clearance),
+        Event::GateCleared { gate, clearance, .. } => gate_cleared(state, gate, clearance),
         Event::StepSucceeded { step, attempt, result, simulated, checks, output, asserted_by } => {
             let done = Done { step, attempt: *attempt, result, simulated: *simulated, asserted_by: asserted_by.as_ref() };
             succeeded(state, &done, checks, output.as_ref())
@@ -85,9 +85,7 @@ pub(super) fn render(view: View<'_>, event: &Event) -> Message {
             Note::new(Colour::Amber, format!("⏸ Paused by {}: {}", somebody(by.as_ref()), escape(reason)))
                 .line("What is under way ends; nothing new starts. `/migrate resume` lets it go on.")
         }
-        Event::Unpaused { by } => {
-            Note::new(Colour::Blue, format!("▶ {} lets the run go on.", person(by))).line(standing(state, view.now))
-        }
+        Event::Unpaused { by } => Note::new(Colour::Blue, format!("▶ {} lets the run go on.", person(by))),
         Event::AbortRequested { by, reason } => aborted(state, by, reason),
         Event::RollbackRequested { rollback, by, reason } => rollback_requested(state, rollback, &actor(by), reason),
         Event::RollbackStarted { rollback, by, reason, target_at } => Note::new(
@@ -217,12 +215,16 @@ fn glass_broken(state: &State, gate: &GateRef, by: &Person, reason: &str, skippe
         .ping(ping_roles(state, skipped), "your sign-off was skipped")
 }
 
-fn gate_cleared(view: View<'_>, gate: &GateRef, clearance: &Clearance) -> Note {
-    let state = view.state;
-    let armed: Vec<String> = state.armed.keys().map(|name| code(name.as_str())).collect();
-    let armed = if armed.is_empty() { String::new() } else { format!("🛡 Armed: rollback {}.", armed.join(", ")) };
+/// Says nothing of where the run stands: the note may be read, and even posted, long after.
+fn gate_cleared(state: &State, gate: &GateRef, clearance: &Clearance) -> Note {
+    let arms = match gate {
+        GateRef::Phase(phase) => state.phase(phase).and_then(|phase| phase.gate.as_ref()?.also_arms.as_ref()),
+        GateRef::Rollback(_) => None,
+    };
+    let armed = arms.filter(|name| state.armed.contains_key(*name));
+    let armed = armed.map_or_else(String::new, |name| format!("🛡 Armed: rollback {}.", code(name.as_str())));
     Note::new(Colour::Green, format!("🟢 {} is {}.", gate_title(state, gate), cleared_by(clearance)))
-        .line(format!("Digest {}. Now: {}", code(&state.started.digest.short()), standing(state, view.now)))
+        .line(format!("Digest {}.", code(&state.started.digest.short())))
         .line(armed)
 }
 

@@ -1,5 +1,9 @@
 //! Posting once, keeping current, reading votes.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use pointsman::clock::FakeClock;
 use pointsman::domain::run::{GateRef, Input, MessageKey, MessageKind, Vote};
 use pointsman::domain::{ChannelId, MessageRef};
 use pointsman::engine::{Chat, Freshness, PortError};
@@ -10,7 +14,11 @@ use super::{Bot, quiet, roles};
 
 /// A run whose plan card is posted and whose thread is open.
 pub(super) async fn in_thread(bot: &Bot) -> Play {
-    let mut play = Play::begin(&bot.model, &roles(&bot.model));
+    open_thread(bot, Play::begin(&bot.model, &roles(&bot.model))).await
+}
+
+/// The same of a run that has just begun.
+pub(super) async fn open_thread(bot: &Bot, mut play: Play) -> Play {
     let key = key_of(&play, &MessageKind::PlanCard);
     let at = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted");
     play.posted(&key, at);
@@ -28,7 +36,7 @@ fn gate() -> GateRef {
 }
 
 /// The same with its gate card posted.
-async fn at_gate(bot: &Bot) -> (Play, MessageKey, MessageRef) {
+pub(super) async fn at_gate(bot: &Bot) -> (Play, MessageKey, MessageRef) {
     let mut play = in_thread(bot).await;
     let key = play.go_to_gate();
     let at = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted");
@@ -36,7 +44,7 @@ async fn at_gate(bot: &Bot) -> (Play, MessageKey, MessageRef) {
     (play, key, at)
 }
 
-fn in_model(at: MessageRef) -> MessageId {
+pub(super) fn in_model(at: MessageRef) -> MessageId {
     MessageId::new(at.message.get())
 }
 
@@ -197,5 +205,36 @@ async fn what_a_step_printed_is_attached_and_nothing_outside_its_run() {
         assert_eq!(attached.as_deref(), expected.map(str::as_bytes));
     }
     play.now = super::fake::start_instant();
+    bot.finish();
+}
+
+#[tokio::test]
+async fn a_message_too_old_to_be_edited_is_posted_anew_and_leaves_no_second_copy() {
+    let clock = FakeClock::at(super::fake::start_instant());
+    let bot = Bot::timed(quiet(), Arc::new(clock.clone()), Duration::from_secs(150)).await;
+    let mut play = in_thread(&bot).await;
+    let key = key_of(&play, &MessageKind::PlanCard);
+    let old = play.state.owed.iter().find(|owed| owed.key == key).and_then(|owed| owed.posted).expect("it is posted");
+    clock.advance(Duration::from_secs(61 * 60));
+    let mut edits = 0;
+    loop {
+        // So that it is edited although it says the same.
+        bot.chat.forget();
+        match bot.chat.refresh(&play.snapshot(), &key).await.expect("Discord answers") {
+            Freshness::Current => edits += 1,
+            Freshness::Lost => break,
+        }
+        assert!(edits < 100, "the model limits edits of old messages");
+    }
+    assert!(edits > 0, "some edits of an old message are taken");
+    assert!(bot.model.read(|chat| chat.find_message(in_model(old)).is_some()), "it stands until another one does");
+    play.put(Input::MessageLost(key.clone(), old));
+    let new = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted anew");
+    play.posted(&key, new);
+    let ops = bot.model.channel("ops");
+    let copies: Vec<MessageId> = bot.model.read(|chat| chat.posts_in(ops).iter().map(|message| message.id).collect());
+    assert_eq!(copies, [in_model(new)]);
+    bot.chat.forget();
+    assert_eq!(bot.chat.refresh(&play.snapshot(), &key).await, Ok(Freshness::Current), "the new one can be edited");
     bot.finish();
 }

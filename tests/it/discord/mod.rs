@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pointsman::clock::SharedClock;
 use pointsman::discord::chat::{ChatSettings, DiscordChat};
 use pointsman::discord::gateway::{Gateway, GatewaySettings, identify};
 use pointsman::discord::interactions::{self, Interactions};
@@ -42,7 +43,11 @@ impl Bot {
     }
 
     async fn with_patience(world: World, deaf_after: Duration) -> Self {
-        let clock = Arc::new(pointsman::clock::ScaledClock::real());
+        Self::timed(world, Arc::new(pointsman::clock::ScaledClock::real()), deaf_after).await
+    }
+
+    /// The same in a model with a time of its own.
+    async fn timed(world: World, clock: SharedClock, deaf_after: Duration) -> Self {
         let model = Model::start(world, clock, ([127, 0, 0, 1], 0).into()).await.expect("the model starts");
         let access = Access { api_base: model.base_url().to_owned(), token: model.token().into() };
         let api = Api::new(access).expect("a client");
