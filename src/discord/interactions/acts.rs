@@ -9,7 +9,7 @@ use super::reply::Replier;
 use super::{Caller, Interactions, ids_of};
 use crate::discord::rest::{Call, Trouble};
 use crate::domain::command::OnRun;
-use crate::domain::run::{Actor, Input};
+use crate::domain::run::{Actor, Input, Rejection};
 use crate::domain::{Person, RoleId, RoleName, RunId};
 use crate::engine::SendError;
 use crate::render::{Message, rejection, text};
@@ -98,8 +98,16 @@ impl Interactions {
         replier.defer().await?;
         let other_holders = self.others_hold(caller, allow).await;
         let reason = on.reason.unwrap_or_default();
-        let answer = self.send(&run, caller, |by| Input::BreakGlass { by, reason, other_holders }).await;
-        replier.then(&answer.unwrap_or_else(|| said(&run, "has its glass broken; a review is owed"))).await
+        let answer = match self.hand_in(&run, caller, |by| Input::BreakGlass { by, reason, other_holders }).await {
+            Ok(()) => said(&run, "has its glass broken; a review is owed"),
+            Err(SendError::Rejected(rejected @ Rejection::Requester { .. })) => {
+                let roles: Vec<String> = allow.iter().map(|role| text::code(role.as_str())).collect();
+                let next = format!("Ask another holder of {}. You may only while nobody else holds it.", roles.join(" or "));
+                rejection::refused(&rejected.to_string(), &next)
+            }
+            Err(error) => not_taken(&run, &error),
+        };
+        replier.then(&answer).await
     }
 
     /// Whether anybody but the caller holds one of these roles, by Discord's own count of members per role. What cannot
@@ -122,16 +130,22 @@ impl Interactions {
 
     /// Hands an input to a run, from the caller with their roles as the run pinned them. `None` if it was taken in.
     pub(super) async fn send(&self, run: &RunId, caller: &Caller, input: impl FnOnce(Person) -> Input) -> Option<Message> {
-        let Some(snapshot) = self.runs.snapshot(run) else { return Some(gone(run)) };
-        let by = caller.as_of(&snapshot.state.plan().roles);
-        match self.runs.send(run, input(by)).await {
-            Ok(()) => None,
-            Err(SendError::Rejected(rejected)) => Some(rejection::rejected(&rejected)),
-            Err(SendError::UnknownRun) => Some(gone(run)),
-            Err(error @ SendError::Unavailable(_)) => {
-                let next = "Nothing may have changed: look at the run's thread, then try again.";
-                Some(rejection::refused(&error.to_string(), next))
-            }
+        self.hand_in(run, caller, input).await.err().map(|error| not_taken(run, &error))
+    }
+
+    async fn hand_in(&self, run: &RunId, caller: &Caller, input: impl FnOnce(Person) -> Input) -> Result<(), SendError> {
+        let snapshot = self.runs.snapshot(run).ok_or(SendError::UnknownRun)?;
+        self.runs.send(run, input(caller.as_of(&snapshot.state.plan().roles))).await
+    }
+}
+
+fn not_taken(run: &RunId, error: &SendError) -> Message {
+    match error {
+        SendError::Rejected(rejected) => rejection::rejected(rejected),
+        SendError::UnknownRun => gone(run),
+        SendError::Unavailable(_) => {
+            let next = "Nothing may have changed: look at the run's thread, then try again.";
+            rejection::refused(&error.to_string(), next)
         }
     }
 }

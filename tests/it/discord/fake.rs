@@ -35,6 +35,16 @@ pub(super) fn person(model: &Model, name: &str, roles: &[&str]) -> Person {
     Person { id: UserId::new(model.user(name).get()), name: name.to_owned(), roles, bot: false }
 }
 
+/// What the registry would say of an action.
+fn traits(action: &str) -> StepTraits {
+    let kind = match action {
+        "human.confirm" => StepKind::Confirm,
+        "human.checklist" => StepKind::Checklist,
+        _ => StepKind::Action,
+    };
+    StepTraits { kind, effect: kind == StepKind::Action, interruption: Interruption::Ask, late: vec![] }
+}
+
 /// A run that is driven by hand.
 pub(super) struct Play {
     pub(super) state: State,
@@ -43,9 +53,12 @@ pub(super) struct Play {
 
 impl Play {
     pub(super) fn begin(model: &Model, roles: &BTreeMap<RoleName, Vec<RoleId>>) -> Self {
-        let runbook = runbook();
-        let traits = StepTraits { kind: StepKind::Action, effect: true, interruption: Interruption::Ask, late: vec![] };
-        let steps = runbook.all_steps().map(|step| (step.step.clone(), traits.clone())).collect();
+        Self::of(model, roles, runbook())
+    }
+
+    /// The same of another runbook.
+    pub(super) fn of(model: &Model, roles: &BTreeMap<RoleName, Vec<RoleId>>, runbook: Runbook) -> Self {
+        let steps = runbook.all_steps().map(|step| (step.step.clone(), traits(step.action.as_str()))).collect();
         let plan = Plan {
             lock: runbook.lock.clone(),
             runbook,
@@ -100,9 +113,10 @@ impl Play {
 
     /// Goes on to the open gate before the cutover.
     pub(super) fn go_to_gate(&mut self) -> MessageKey {
-        for step in ["look", "copy", "tell"] {
-            self.succeed(step);
-        }
+        self.succeed("look");
+        self.succeed("copy");
+        let by = Person { roles: ["operator".parse().expect("a name")].into(), ..self.state.started.requester.clone() };
+        self.put(Input::Confirm { step: "tell".parse().expect("a name"), yes: true, by });
         self.later(700);
         let gate = GateRef::Phase("cutover".parse().expect("a name"));
         let reading = Reading { says: "all is well".to_owned(), measured: String::new(), verdict: Verdict::Green };
@@ -252,6 +266,9 @@ impl Default for Definitions {
                   "do": { "run_status": { "run": "{{ options.run }}" } } },
                 { "name": "pause", "help": "Pause", "options": [ { "name": "reason" }, { "name": "run", "type": "run" } ],
                   "do": { "pause_run": { "run": "{{ options.run }}", "reason": "{{ options.reason }}" } } } ] },
+            { "command": "break-glass", "help": "Open a gate", "allow": ["operations_lead"],
+              "options": [ { "name": "reason", "required": true }, { "name": "run", "type": "run" } ],
+              "do": { "break_glass": { "run": "{{ options.run }}", "reason": "{{ options.reason }}" } } },
             { "command": "whoami", "help": "Who am I", "do": "who_am_i" }
         ]);
         let many: IndexMap<String, serde_json::Value> =

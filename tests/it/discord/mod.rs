@@ -5,6 +5,7 @@ mod connection;
 mod fake;
 mod gateway;
 mod messages;
+mod presses;
 mod talk;
 mod trouble;
 
