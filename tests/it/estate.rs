@@ -8,9 +8,10 @@ use pointsman::sandbox::estate::faults::{Backend, Faults, Switches};
 use pointsman::sandbox::estate::kubernetes::{self, Kubernetes};
 use pointsman::sandbox::estate::postgres::Cluster;
 use pointsman::sandbox::estate::{Estate, Options, sqlite};
+use rustix::process::Pid;
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
-use tokio::time::{Instant, sleep};
+use tokio::net::unix::pipe::Receiver;
 
 /// No condition takes this long, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,17 +20,9 @@ fn exe() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_pointsman"))
 }
 
-/// Waits until `condition` gives something. Other processes move on in their own time, so there is nothing
-/// to be woken by.
-async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let give_up = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = condition().await {
-            return found;
-        }
-        assert!(Instant::now() < give_up, "never: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
+/// Waits until `condition` gives something, looking again whenever the cluster changes.
+async fn eventually<T>(kubernetes: &Kubernetes, what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
+    tokio::time::timeout(PATIENCE, kubernetes.wait_for(condition)).await.unwrap_or_else(|_| panic!("never: {what}"))
 }
 
 /// The model alone, over a small SQLite database.
@@ -90,7 +83,8 @@ async fn backend(kubernetes: &Kubernetes) -> String {
 }
 
 async fn wait_for_backend(kubernetes: &Kubernetes, name: &str) {
-    eventually(name, async || get(kubernetes, "/version").await.filter(|(_, version)| version["backend"] == name)).await;
+    eventually(kubernetes, name, async || get(kubernetes, "/version").await.filter(|(_, version)| version["backend"] == name))
+        .await;
 }
 
 #[tokio::test]
@@ -168,7 +162,8 @@ async fn a_rollout_that_never_becomes_ready_times_out_and_the_old_pod_serves() {
     small.switches.set(&Faults::default()).expect("sets");
     let rollout = ["rollout", "status", "deployment/ace-framework", "--timeout=60s"];
     // At once it may still be told of the deadline that passed.
-    eventually("the rollout goes on", async || small.kubectl(&rollout).await.status.success().then_some(())).await;
+    eventually(&small.kubernetes, "the rollout goes on", async || small.kubectl(&rollout).await.status.success().then_some(()))
+        .await;
     small.kubernetes.stop().await;
 }
 
@@ -203,7 +198,7 @@ async fn kubectl_finds_what_it_asks_for() {
     assert_eq!(get(&small.kubernetes, "/version").await.expect("answers").1["version"], "1.4.2");
 
     stdout(&small.kubectl(&["scale", "deployment/ace-framework", "--replicas=0"]).await);
-    eventually("no pod", async || get(&small.kubernetes, "/version").await.is_none().then_some(())).await;
+    eventually(&small.kubernetes, "no pod", async || get(&small.kubernetes, "/version").await.is_none().then_some(())).await;
     stdout(&small.kubectl(&["scale", "deployment/ace-framework", "--replicas=2"]).await);
     stdout(&small.kubectl(&["wait", "--for=condition=Available", "deployment/ace-framework", "--timeout=60s"]).await);
     wait_for_backend(&small.kubernetes, "sqlite").await;
@@ -234,7 +229,7 @@ async fn a_missing_secret_keeps_the_new_pod_from_starting() {
     stdout(&small.kubectl(&["delete", "secret", "ace-framework-db", "--wait=false"]).await);
     stdout(&small.kubectl(&["rollout", "restart", "deployment/ace-framework"]).await);
     let reason = ["get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[0].state.waiting.reason}"];
-    eventually("a pod that waits", async || {
+    eventually(&small.kubernetes, "a pod that waits", async || {
         stdout(&small.kubectl(&reason).await).contains("CreateContainerConfigError").then_some(())
     })
     .await;
@@ -249,7 +244,7 @@ async fn a_deleted_pod_is_replaced_and_the_new_one_reads_the_secret_anew() {
     stdout(&small.kubectl(&["patch", "secret", "ace-framework-db", "--patch", nowhere]).await);
     stdout(&small.kubectl(&["delete", "pods", "-l", "app=ace-framework", "--wait=false"]).await);
     // Its database does not answer, so it never becomes ready, and the Service has nobody to lead to.
-    eventually("no endpoint", async || get(&small.kubernetes, "/version").await.is_none().then_some(())).await;
+    eventually(&small.kubernetes, "no endpoint", async || get(&small.kubernetes, "/version").await.is_none().then_some(())).await;
     let back = format!(r#"{{"stringData":{{"DATABASE_URL":"sqlite:{}"}}}}"#, small.directory.path().join("ace.sqlite").display());
     stdout(&small.kubectl(&["patch", "secret", "ace-framework-db", "--patch", &back]).await);
     stdout(&small.kubectl(&["delete", "pods", "-l", "app=ace-framework", "--wait=false"]).await);
@@ -331,28 +326,48 @@ async fn nothing_of_an_estate_outlives_a_killed_sandbox() {
     if let Some(directory) = crate::process::role() {
         let estate = Estate::start(&directory, Options { exe: exe(), rows: 100, seed: 3 }).await.expect("starts");
         wait_for_backend(estate.kubernetes(), "sqlite").await;
-        std::fs::write(directory.join("ready"), estate.postgres().port().to_string()).expect("writes");
+        std::fs::write(directory.join("ready"), "up").expect("writes");
         std::future::pending::<()>().await;
     }
     let directory = tempfile::tempdir().expect("a directory");
+    let ready = directory.path().join("ready");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &ready, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).expect("makes a pipe");
     let mut sandbox = crate::process::start_again("estate::nothing_of_an_estate_outlives_a_killed_sandbox", directory.path());
-    eventually("the estate", async || {
-        std::fs::read_to_string(directory.path().join("ready")).ok().filter(|text| !text.is_empty())
-    })
-    .await;
-    assert!(processes_of(directory.path()) >= 2, "a server and a pod");
+    // The pipe's other end is opened when the estate stands.
+    let told = tokio::task::spawn_blocking(move || std::fs::read_to_string(ready).expect("reads"));
+    assert_eq!(tokio::time::timeout(PATIENCE, told).await.expect("in time").expect("no panic"), "up");
+    assert!(processes_of(directory.path()).len() >= 2, "a server and a pod");
     sandbox.kill().expect("is killed");
     sandbox.wait().expect("is collected");
-    eventually("all gone", async || (processes_of(directory.path()) == 0).then_some(())).await;
+    tokio::time::timeout(PATIENCE, gone(directory.path())).await.expect("all end");
 }
 
-/// How many processes have the directory in their arguments or environment.
-fn processes_of(directory: &Path) -> usize {
+/// The processes that have the directory in their arguments or environment; those that have ended have neither.
+fn processes_of(directory: &Path) -> Vec<Pid> {
     let name = directory.display().to_string();
     let holds = |file: PathBuf| std::fs::read(file).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(&name));
     let me = std::process::id().to_string();
     let processes = std::fs::read_dir("/proc").expect("reads").flatten().filter(|entry| entry.file_name() != me.as_str());
-    processes.filter(|entry| holds(entry.path().join("cmdline")) || holds(entry.path().join("environ"))).count()
+    let found = processes.filter(|entry| holds(entry.path().join("cmdline")) || holds(entry.path().join("environ")));
+    found.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+/// Returns when none of those processes lives any more.
+async fn gone(directory: &Path) {
+    loop {
+        let left = processes_of(directory);
+        if left.is_empty() {
+            return;
+        }
+        for pid in left {
+            // One that cannot be opened has ended since it was listed.
+            if let Ok(process) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+                // Not a pipe, but waited for like one: it becomes readable when its process ends.
+                let ended = Receiver::from_owned_fd_unchecked(process).expect("can be waited for");
+                ended.readable().await.expect("is told");
+            }
+        }
+    }
 }
 
 #[test]

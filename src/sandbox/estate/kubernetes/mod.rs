@@ -85,6 +85,7 @@ pub struct Kubernetes {
     kubeconfig: PathBuf,
     api: SocketAddr,
     service: SocketAddr,
+    endpoints: watch::Receiver<Option<SocketAddr>>,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -113,10 +114,10 @@ impl Kubernetes {
                 // Watches never end by themselves, so there is nothing to wait for.
                 tokio::select! { _ = axum::serve(listener, router) => {}, () = ending.cancelled() => {} }
             }),
-            tokio::spawn(service::run(entrance, endpoints, stop.clone())),
+            tokio::spawn(service::run(entrance, endpoints.clone(), stop.clone())),
             tokio::spawn(controller.run(stop.clone())),
         ];
-        Ok(Self { cluster, kubeconfig, api, service, stop, tasks })
+        Ok(Self { cluster, kubeconfig, api, service, endpoints, stop, tasks })
     }
 
     /// The file for `KUBECONFIG`. It holds the token: a secret.
@@ -141,6 +142,21 @@ impl Kubernetes {
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.cluster.requests.lock().expect("no code panics while it holds the log").iter().cloned().collect()
+    }
+
+    /// Returns `look`'s answer as soon as it has one, asking it again after every change of an object and of what is
+    /// behind the Service.
+    pub async fn wait_for<T>(&self, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+        let (mut objects, mut endpoints) = (self.cluster.changed(), self.endpoints.clone());
+        loop {
+            objects.mark_unchanged();
+            endpoints.mark_unchanged();
+            if let Some(found) = look().await {
+                return found;
+            }
+            // Both senders live as long as the model does.
+            tokio::select! { _ = objects.changed() => {}, _ = endpoints.changed() => {} }
+        }
     }
 
     /// An object as the API would show it, by group (empty for core), plural name and name.
@@ -219,7 +235,8 @@ impl Cluster {
                 self.mount(object).map_err(|error| Refusal::new(500, "InternalError", error.to_string()))?;
             }
             let version = self.objects().version();
-            self.changed.send_replace(version);
+            // Who writes what is there already wakes nobody: the controller, which writes at each look, would never rest.
+            self.changed.send_if_modified(|known| std::mem::replace(known, version) != version);
         }
         done
     }

@@ -299,7 +299,8 @@ impl Controller {
     fn route(&self, newest: &str) {
         let ready = || self.pods.iter().filter(|pod| pod.ready);
         let chosen = ready().find(|pod| pod.template == newest).or_else(|| ready().next());
-        self.endpoint.send_replace(chosen.and_then(|pod| pod.address.get().copied()));
+        let chosen = chosen.and_then(|pod| pod.address.get().copied());
+        self.endpoint.send_if_modified(|known| std::mem::replace(known, chosen) != chosen);
     }
 
     async fn keep_only(&mut self, mut keep: impl FnMut(&Pod) -> bool) {
