@@ -20,4 +20,5 @@ mod journal_contract;
 mod journal_fixtures;
 mod process;
 mod resume;
+mod scripts;
 mod transfer;
