@@ -42,7 +42,7 @@ fn head(view: View<'_>) -> Vec<String> {
     }
     lines.extend(glass_mark(state));
     lines.push(String::new());
-    lines.push(format!("**Now:** {}", standing(state, view.now)));
+    lines.push(format!("Now: {}", standing(state, view.now)));
     lines
 }
 

@@ -64,6 +64,14 @@ fn plan() -> Plan {
     }
 }
 
+/// Whether Discord would show stars of this line: bold begins before a letter and ends behind one.
+fn nests_bold(line: &str) -> bool {
+    let plain = line.replace("\\*", "");
+    let parts: Vec<&str> = plain.split("**").collect();
+    let inside = |part: &&str| part.trim().len() != part.len() || part.is_empty();
+    parts.len().is_multiple_of(2) || parts.iter().skip(1).step_by(2).any(inside)
+}
+
 /// A run with its thread as people see it.
 struct Story {
     state: State,
@@ -121,7 +129,9 @@ impl Story {
         let shown = message(view, owed);
         let files = shown.embeds.iter().all(|embed| limits::len(&embed.description) <= limits::DESCRIPTION_MAX);
         assert!(files && shown.embeds.last().is_some_and(|e| e.footer == marker(self.state.id(), &owed.key, owed.generation)));
-        let _ = writeln!(self.transcript, "{}\n────────", shown.text());
+        let text = shown.text();
+        assert_eq!(text.lines().find(|line| nests_bold(line)), None, "bold inside bold");
+        let _ = writeln!(self.transcript, "{text}\n────────");
     }
 
     fn say(&mut self, what: &str) {
