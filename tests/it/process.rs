@@ -393,6 +393,18 @@ pub(crate) fn start_again(test: &str, with: &Path) -> std::process::Child {
         .expect("starts")
 }
 
+/// The same behind a command that ends by executing its last arguments.
+pub(crate) fn start_in(before: &[&str], test: &str, with: &Path) -> std::process::Child {
+    std::process::Command::new(before[0])
+        .args(&before[1..])
+        .arg(std::env::current_exe().expect("knows itself"))
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(ROLE, with)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("starts")
+}
+
 /// The most memory that this process ever had resident.
 fn high_water_kib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

@@ -164,7 +164,7 @@ impl Job {
         let copied = tokio::task::spawn_blocking(move || {
             let copied = copy_and_check(&from, &partial, &to, &cancel, progress);
             if copied.is_err() {
-                let _ = fs::remove_file(&partial);
+                remove_with_companions(&partial);
             }
             copied
         });
@@ -181,7 +181,7 @@ fn copy_and_check(
 ) -> Result<Copied, Trouble> {
     let source = open_sqlite(from, OpenMode::Read)?;
     // Of an earlier attempt that was cut off.
-    let _ = fs::remove_file(partial);
+    remove_with_companions(partial);
     copy_pages(&source, from, partial, to, cancel, progress)?;
     let copy = Connection::open(partial).map_err(|error| explain_sqlite(to, "opening", &error))?;
     // One file, whatever mode the source is in; a copy in WAL mode would grow two more when it is looked at.
@@ -198,6 +198,15 @@ fn copy_and_check(
     let (sha256, bytes) = hash(partial).map_err(|error| storing(to, &error))?;
     File::open(partial).and_then(|file| file.sync_all()).map_err(|error| storing(to, &error))?;
     Ok(Copied { path: to.to_string_lossy().into_owned(), bytes, sha256, integrity, tables })
+}
+
+/// Removes a database and the files that SQLite keeps beside it, as far as they are there: a full disk leaves the journal.
+fn remove_with_companions(database: &Path) {
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        let mut file = database.as_os_str().to_owned();
+        file.push(suffix);
+        let _ = fs::remove_file(PathBuf::from(file));
+    }
 }
 
 fn copy_pages(

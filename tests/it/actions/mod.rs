@@ -2,6 +2,7 @@
 
 mod core;
 mod databases;
+mod disk;
 mod docs;
 mod http;
 mod kubernetes;
