@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -204,14 +203,6 @@ impl Context {
             () = self.cancel.cancelled() => Err(Trouble::Cancelled),
             value = future => Ok(value),
         }
-    }
-
-    /// Lets time pass, unless told to stop.
-    ///
-    /// # Errors
-    /// [`Trouble::Cancelled`].
-    pub async fn sleep(&self, duration: Duration) -> Result<(), Trouble> {
-        self.or_cancelled(crate::clock::sleep(self.clock.as_ref(), duration)).await
     }
 
     /// Runs a child to its end. An exit status is not judged here.

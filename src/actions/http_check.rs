@@ -209,7 +209,8 @@ impl Action for HttpCheck {
 
     async fn perform(&self, context: &Context, parameters: &Parameters) -> Result<Done, Trouble> {
         let check = Check::prepare(context, parameters)?;
-        let started = context.clock.now();
+        // By the wall: whoever is asked lives by it, however fast the bot's own clock runs in a sandbox.
+        let started = std::time::Instant::now();
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -222,14 +223,14 @@ impl Action for HttpCheck {
                 return Ok(Done::real(check.result(answer, attempts)));
             }
             context.note(&format!("attempt {attempts}: {}", unmet.join("; ")));
-            let waited = context.clock.now() - started;
+            let waited = TimeDelta::from_std(started.elapsed()).unwrap_or(TimeDelta::MAX);
             let Some(left) = time_left(parameters.until, waited) else {
                 return Err(check.failure(&unmet, attempts, waited));
             };
             let total = parameters.until.map(Duration::as_secs);
             context.progress(u64::try_from(waited.num_seconds()).unwrap_or(0), total, "s", &unmet.join("; "));
             // The last question is asked at the deadline.
-            context.sleep(parameters.every.std().max(EVERY_MIN).min(left)).await?;
+            context.or_cancelled(tokio::time::sleep(parameters.every.std().max(EVERY_MIN).min(left))).await?;
         }
     }
 

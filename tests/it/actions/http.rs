@@ -57,6 +57,13 @@ async fn it_asks_until_the_answer_is_as_expected() {
 }
 
 #[tokio::test]
+async fn a_fast_clock_does_not_shorten_the_time_that_others_are_given() {
+    let with = json!({ "target": "web", "path": "/health", "until": "1m", "every": "1s" });
+    let (result, _) = expect_done(check(&Bench::new().at_speed(1_000), with).await);
+    assert_eq!(result["attempts"], 3);
+}
+
+#[tokio::test]
 async fn what_is_not_as_expected_is_said() {
     for (with, message) in [
         (json!({ "path": "/health" }), "/health: the status is 503, expected 200 to 299"),

@@ -36,12 +36,19 @@ pub(crate) struct Bench {
     definitions: tempfile::TempDir,
     secrets: Vec<(String, SecretSource)>,
     spawner: Spawner,
+    clock: ScaledClock,
 }
 
 impl Bench {
     pub(crate) fn new() -> Self {
         let directory = || tempfile::tempdir().expect("a directory");
-        Self { data: directory(), definitions: directory(), secrets: Vec::new(), spawner: spawner() }
+        Self { data: directory(), definitions: directory(), secrets: Vec::new(), spawner: spawner(), clock: ScaledClock::real() }
+    }
+
+    /// The same with a clock that runs so many times as fast as the wall.
+    pub(crate) fn at_speed(mut self, speed: u32) -> Self {
+        self.clock = ScaledClock::new(pointsman::clock::wall_now(), speed);
+        self
     }
 
     pub(crate) fn secret(mut self, name: &str, value: &str) -> Self {
@@ -80,7 +87,7 @@ impl Bench {
     }
 
     pub(crate) fn actions(&self) -> Actions {
-        let (registry, clock) = (Arc::new(Registry::standard()), Arc::new(ScaledClock::real()));
+        let (registry, clock) = (Arc::new(Registry::standard()), Arc::new(self.clock));
         Actions::new(registry, self.directories(), self.secrets(), self.spawner.clone(), clock)
     }
 
