@@ -224,8 +224,10 @@ impl<'a> Draft<'a> {
     }
 
     fn bind_runbook(&mut self, runbook: &mut Runbook) {
-        let phases = runbook.phases.iter_mut();
-        for phase in phases {
+        self.bind_says(&mut runbook.title);
+        runbook.summary.iter_mut().for_each(|summary| self.bind_says(summary));
+        for phase in &mut runbook.phases {
+            phase.title.iter_mut().for_each(|title| self.bind_says(title));
             if let Some(gate) = &mut phase.gate {
                 for step in &mut gate.measure {
                     self.bind_step(step);
@@ -235,6 +237,7 @@ impl<'a> Draft<'a> {
             phase.steps.iter_mut().for_each(|step| self.bind_traits(step));
         }
         for rollback in runbook.rollback.values_mut() {
+            rollback.title.iter_mut().for_each(|title| self.bind_says(title));
             rollback.steps.iter_mut().for_each(|step| self.bind_traits(step));
         }
     }
@@ -248,6 +251,7 @@ impl<'a> Draft<'a> {
     /// Binds a step and pins its files. `None` if that could not be done; the problem is noted.
     fn bind_step(&mut self, step: &mut Step) -> Option<StepTraits> {
         let name = step.step.clone();
+        self.bind_says(&mut step.title);
         for check in &mut step.check {
             self.bind_says(&mut check.says);
         }

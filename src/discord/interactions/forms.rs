@@ -77,7 +77,7 @@ impl Interactions {
             let carried = given.iter().filter_map(|(name, value)| Some(input(name, runbook.parameters.get(name)?, Some(value))));
             let asked = open.iter().map(|(name, parameter)| input(name, parameter, None));
             let inputs = carried.chain(asked).collect();
-            return replier.open(modal(&CustomId::Form(form.clone()), &runbook.title, inputs)).await;
+            return replier.open(modal(&CustomId::Form(form.clone()), title(runbook), inputs)).await;
         }
         self.offer_next(replier, form, runbook, given).await
     }
@@ -136,7 +136,7 @@ impl Interactions {
         let left = missing(runbook, given).len();
         let fields = given.iter().map(|(name, value)| Field { name: name.to_string(), value: format!("`{value}`") });
         let embed = Embed {
-            title: limits::cut(&runbook.title, limits::TITLE_MAX),
+            title: limits::cut(title(runbook), limits::TITLE_MAX),
             description: format!("{left} more to enter. Nothing is started before the last page."),
             colour: Colour::Blue,
             fields: fields.take(limits::FIELDS_MAX).collect(),
@@ -166,7 +166,12 @@ impl Interactions {
 fn page(form: &Form, runbook: &Runbook, given: &Entered) -> Value {
     let open = missing(runbook, given);
     let inputs = open.iter().take(limits::MODAL_INPUTS_MAX).map(|(name, parameter)| input(name, parameter, None)).collect();
-    modal(&CustomId::Form(form.clone()), &runbook.title, inputs)
+    modal(&CustomId::Form(form.clone()), title(runbook), inputs)
+}
+
+/// The heading of a form. A title with parameters in it cannot be shown: they are only being asked for.
+fn title(runbook: &Runbook) -> &str {
+    if runbook.title.contains("{{") { runbook.runbook.as_str() } else { &runbook.title }
 }
 
 fn input(name: &ParameterName, parameter: &Parameter, value: Option<&str>) -> Value {

@@ -81,14 +81,18 @@ impl Interactions {
 
     async fn started(&self, caller: &Caller, form: Form, parameters: Entered, mode: Mode, at: Option<Timestamp>) -> Message {
         let runbook = form.runbook;
-        let title = self.runbook(runbook.as_str()).map_or_else(|| runbook.to_string(), |runbook| runbook.title);
+        let name = runbook.to_string();
         // A plan card cannot carry a thread inside a thread.
         if self.runs.run_in_thread(caller.channel).is_some() {
             return rejection::refused("a run cannot be started inside another run's thread", "Use the channel above it.");
         }
         let (requester, channel) = (caller.person.clone(), caller.channel);
         match self.runs.start(StartOrder { runbook, parameters, mode, at, requester, channel }).await {
-            Ok(run) => status::started(&run, &title, mode == Mode::DryRun, at),
+            Ok(run) => {
+                // As the plan has it: in the definition it may still be a template.
+                let title = self.runs.snapshot(&run).map_or(name, |run| run.state.runbook().title.clone());
+                status::started(&run, &title, mode == Mode::DryRun, at)
+            }
             Err(StartError::Rejected(rejected)) => rejection::rejected(&rejected),
             Err(StartError::NoPlan(problem)) => no_plan(&problem),
             Err(error @ StartError::Unavailable(_)) => {

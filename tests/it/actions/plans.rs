@@ -1,6 +1,7 @@
 //! The planner: parameters, digests, what is bound when, and every refusal.
 
 use pointsman::actions::PlanError;
+use pointsman::domain::run::Mode;
 use pointsman::domain::{Interruption, StepKind};
 use serde_json::{Value, json};
 
@@ -20,6 +21,9 @@ fn book() -> Value {
         ]),
     );
     book["lock"] = json!("profile:{{ params.name }}");
+    book["title"] = json!("Move {{ params.name }}");
+    book["phases"][0]["title"] = json!("Only {{ params.name }}");
+    book["phases"][0]["steps"][0]["title"] = json!("Look at {{ params.name }}");
     book["parameters"] = json!({
         "name": { "type": "string", "help": "a profile", "pattern": "[a-z]+" },
         "rows": { "type": "integer", "help": "how many", "min": 1, "default": 7 },
@@ -39,6 +43,8 @@ async fn a_plan_holds_everything_that_is_known_and_lists_the_rest() {
     let planned = bench().try_plan(book(), json!({ "name": "assets", "until": "90s" })).await.expect("a plan");
     let plan = &planned.plan;
     assert_eq!(plan.lock, "profile:assets");
+    assert_eq!((plan.runbook.title.as_str(), plan.runbook.phases[0].title()), ("Move assets", "Only assets"));
+    assert_eq!(plan.runbook.phases[0].steps[0].title, "Look at assets");
     assert_eq!(json!(plan.parameters), json!({ "name": "assets", "rows": 7, "until": "1m30s" }));
     let traits = |name: &str| plan.traits(&name.parse().expect("a name")).clone();
     assert_eq!((traits("look").effect, traits("look").interruption), (false, Interruption::Repeat));
@@ -129,4 +135,17 @@ async fn targets_that_cannot_be_looked_at_are_all_reported() {
         assert!(text.contains(part), "{part}\n{text}");
     }
     assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test]
+async fn a_dry_run_and_a_live_run_of_one_plan_share_its_digest() {
+    let bench = bench();
+    let given = json!({ "name": "assets", "until": "90s" });
+    let rehearsed = bench.run(book(), given.clone(), Mode::DryRun).await;
+    let live = bench.run(book(), given, Mode::Live).await;
+    assert_ne!(rehearsed.state.id(), live.state.id());
+    assert_ne!(rehearsed.directory(), live.directory(), "which a step names by `run.dir`");
+    assert_eq!(rehearsed.state.started.digest, live.state.started.digest);
+    // Not only as it was computed: as the journal keeps it, too.
+    assert_eq!(rehearsed.state.plan().digest(), live.state.started.digest);
 }
