@@ -77,8 +77,34 @@ impl Parts {
     /// # Errors
     /// Every mistake of the definitions.
     pub fn new(settings: Settings, environment: &Environment, supervisor: PathBuf) -> anyhow::Result<Self> {
-        let registry = Arc::new(Registry::standard());
         let dirs: Vec<DefinitionsDir> = settings.definitions.iter().map(|root| DefinitionsDir::under(root)).collect();
+        for (dir, root) in dirs.iter().zip(&settings.definitions) {
+            // A mistyped folder must not look like one without definitions.
+            anyhow::ensure!(
+                dir.commands.is_dir() || dir.runbooks.is_dir(),
+                "there is neither `commands/` nor `runbooks/` in `{}`; nothing was started, name the right folder under \
+                 `definitions:` in the settings",
+                root.display()
+            );
+        }
+        Self::assemble(settings, environment, supervisor, dirs)
+    }
+
+    /// The parts without any definitions, for what works on pinned plans alone: a broken file must not stand in the way back.
+    ///
+    /// # Errors
+    /// As [`Parts::new`], but for what the definitions' files bring.
+    pub fn without_definitions(settings: Settings, environment: &Environment, supervisor: PathBuf) -> anyhow::Result<Self> {
+        Self::assemble(settings, environment, supervisor, Vec::new())
+    }
+
+    fn assemble(
+        settings: Settings,
+        environment: &Environment,
+        supervisor: PathBuf,
+        dirs: Vec<DefinitionsDir>,
+    ) -> anyhow::Result<Self> {
+        let registry = Arc::new(Registry::standard());
         let context = CheckContext { actions: registry.specs(), roles: Some(settings.roles.keys().cloned().collect()) };
         let catalog = SharedCatalog::load(dirs, context).map_err(Refused::Definitions)?;
         let secrets = Secrets::new(settings.secrets.iter().map(|(name, source)| (name.clone(), secret_source(source))));
@@ -180,14 +206,15 @@ fn mistake(diagnostic: &crate::catalog::Diagnostic) -> String {
 /// # Errors
 /// Why it could not start, or had to stop.
 pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
-    let journal = parts.open_journal().await?;
     let discord = &parts.settings.discord;
-    let api = Api::new(Access { api_base: discord.api_base.clone(), token: discord.token.clone() }).context("setting up HTTP")?;
+    let (token, guild) = discord.credentials()?;
+    let journal = parts.open_journal().await?;
+    let api = Api::new(Access { api_base: discord.api_base.clone(), token }).context("setting up HTTP")?;
     let identity = identify(&api, &stop).await?;
     let Some(identity) = identity else { return Ok(()) };
     let chat = Arc::new(DiscordChat::new(
         Arc::clone(&api),
-        ChatSettings { guild: discord.guild, bot: identity.bot, runs_dir: parts.settings.data_dir.join("runs") },
+        ChatSettings { guild, bot: identity.bot, runs_dir: parts.settings.data_dir.join("runs") },
     ));
     let planning: Arc<dyn Planning> = Arc::new(parts.planning());
     let ports = Ports {
@@ -216,14 +243,14 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
         planning,
         Arc::new(CatalogDefinitions(Arc::clone(&parts.catalog))),
         interactions::Settings {
-            guild: discord.guild,
+            guild,
             application: identity.application,
             roles: parts.settings.roles.clone(),
             now: Arc::new(move || clock.now()),
         },
     ));
     tokio::spawn(reload_on_hangup(Arc::clone(&parts.catalog), Arc::clone(&interactions), stop.clone()));
-    let settings = GatewaySettings { guild: discord.guild, bot: identity.bot, deaf_after: discord.deaf_after.std() };
+    let settings = GatewaySettings { guild, bot: identity.bot, deaf_after: discord.deaf_after.std() };
     let gateway = Gateway::new(api, runs, chat, interactions, settings);
     let ended = tokio::select! {
         ended = gateway.run(stop.clone()) => ended.context("living on Discord's gateway"),

@@ -40,14 +40,32 @@ pub struct Settings {
 /// How Discord is reached.
 #[derive(Debug, Clone)]
 pub struct Discord {
-    /// The bot's token.
-    pub token: SecretString,
-    /// The server that the bot serves. Commands from anywhere else are refused.
-    pub guild: GuildId,
+    /// The bot's token; only the bot itself needs it.
+    pub token: Option<SecretString>,
+    /// The server that the bot serves; only the bot itself needs it. Commands from anywhere else are refused.
+    pub guild: Option<GuildId>,
     /// Where Discord's API is: `https://discord.com`, or a model's address.
     pub api_base: String,
     /// After how long without a sign of life the gateway connection is rebuilt.
     pub deaf_after: Duration,
+}
+
+impl Discord {
+    /// What living on Discord takes: the token, and the server.
+    ///
+    /// # Errors
+    /// [`ConfigError::Missing`], for the first that is not set.
+    pub fn credentials(&self) -> Result<(SecretString, GuildId), ConfigError> {
+        let token = self.token.clone().ok_or(ConfigError::Missing {
+            what: "the bot's token",
+            how: "set POINTSMAN_DISCORD_TOKEN, or POINTSMAN_DISCORD_TOKEN_FILE to a file that holds it",
+        })?;
+        let guild = self.guild.ok_or(ConfigError::Missing {
+            what: "the Discord server",
+            how: "set discord.guild in the settings, or POINTSMAN_DISCORD_GUILD, to its id",
+        })?;
+        Ok((token, guild))
+    }
 }
 
 /// Where issues are made, and as whom.
@@ -194,7 +212,7 @@ struct GitHubFile {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a Discord role's id in quotes, or a list of them")]
 enum OneOrMore {
     One(RoleId),
     More(Vec<RoleId>),
@@ -258,7 +276,9 @@ impl Settings {
             File::default()
         } else {
             serde_saphyr::from_str(text)
-                .map_err(|error| ConfigError::Invalid { path: path.to_owned(), why: error.to_string() })?
+                // The parser does not know where the text came from.
+                .map_err(|error| error.to_string().replace("<input>", &path.display().to_string()))
+                .map_err(|why| ConfigError::Invalid { path: path.to_owned(), why })?
         };
         let base = path.parent().unwrap_or(Path::new("")).to_owned();
         let data_dir = environment.get("POINTSMAN_DATA_DIR").map(PathBuf::from);
@@ -301,11 +321,6 @@ impl From<OneOrMore> for Vec<RoleId> {
 }
 
 fn discord(file: DiscordFile, environment: &Environment) -> Result<Discord, ConfigError> {
-    let token = environment.get_or_file("POINTSMAN_DISCORD_TOKEN")?;
-    let token = token.ok_or(ConfigError::Missing {
-        what: "the bot's token",
-        how: "set POINTSMAN_DISCORD_TOKEN, or POINTSMAN_DISCORD_TOKEN_FILE to a file that holds it",
-    })?;
     let guild = match environment.get("POINTSMAN_DISCORD_GUILD") {
         Some(id) => Some(id.parse().map_err(|error: crate::domain::InvalidName| ConfigError::Value {
             what: "POINTSMAN_DISCORD_GUILD".to_owned(),
@@ -316,11 +331,8 @@ fn discord(file: DiscordFile, environment: &Environment) -> Result<Discord, Conf
     let api_base = environment.get("POINTSMAN_DISCORD_API_BASE").map(str::to_owned).or(file.api_base);
     let api_base = private_base("discord.api_base", api_base.unwrap_or_else(|| DISCORD.to_owned()))?;
     Ok(Discord {
-        token: SecretString::from(token),
-        guild: guild.ok_or(ConfigError::Missing {
-            what: "the Discord server",
-            how: "set discord.guild in the settings, or POINTSMAN_DISCORD_GUILD, to its id",
-        })?,
+        token: environment.get_or_file("POINTSMAN_DISCORD_TOKEN")?.map(SecretString::from),
+        guild,
         api_base,
         deaf_after: file.deaf_after.unwrap_or(DEAF_AFTER),
     })
@@ -479,11 +491,23 @@ secrets: { ACE_POSTGRES_DSN: { env: ACE_DSN }, KUBECONFIG: { file: kube.yaml } }
     }
 
     #[test]
+    fn only_the_bot_itself_needs_a_token_and_a_server() {
+        let lacks = |text: &str, environment: Environment| {
+            let settings = Settings::parse(Path::new("p.yaml"), text, &environment).unwrap();
+            settings.discord.credentials().unwrap_err().to_string()
+        };
+        let without_token = Environment::of([("ACE_DSN", "postgres://u@h/d".to_owned())]);
+        assert!(lacks(TEXT, without_token).contains("POINTSMAN_DISCORD_TOKEN_FILE"));
+        assert!(lacks("roles: {}", environment()).contains("discord.guild"));
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let parse = |text: &str, environment| Settings::parse(Path::new("p.yaml"), text, &environment).unwrap_err().to_string();
-        assert!(parse(TEXT, Environment::default()).contains("POINTSMAN_DISCORD_TOKEN_FILE"));
-        assert!(parse("discord: { guld: '1' }", environment()).contains("guld"));
-        assert!(parse("roles: {}", environment()).contains("discord.guild"));
+        let guld = parse("discord: { guld: '1' }", environment());
+        assert!(guld.contains("guld") && guld.contains("p.yaml:1:12"), "{guld}");
+        let role = parse("roles: { dba: x }", environment());
+        assert!(role.contains("a Discord role's id in quotes") && role.contains("p.yaml:1:15"), "{role}");
         assert!(parse("discord: { guild: '1', api_base: 'http://example.org' }", environment()).contains("in the clear"));
         assert!(parse("discord: { guild: '1' }\nsecrets: { A: { env: NOPE } }", environment()).contains("NOPE_FILE"));
     }

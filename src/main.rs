@@ -1,6 +1,6 @@
 //! The `pointsman` command: parses, builds, runs until told to stop.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ use pointsman::cli::{self, AuditCommand, CheckArgs, CopyArgs, RenderArgs, Schema
 use pointsman::config::{ConfigError, Environment, Settings};
 use pointsman::control::RollbackRequest;
 use pointsman::domain::{ParameterName, RollbackName, RunId, RunbookName};
-use pointsman::engine::Planning as _;
+use pointsman::engine::{PlanProblem, Planning as _};
 use pointsman::{render, telemetry};
 use tokio_util::sync::CancellationToken;
 
@@ -94,6 +94,10 @@ fn main() -> ExitCode {
     }
     match run(Arguments::parse()) {
         Ok(code) => code,
+        // Whoever read the output has seen enough, e.g. `pointsman schema | head`.
+        Err(error) if error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("pointsman: {error:#}");
             if app::needs_a_person(&error) { ExitCode::from(NEEDS_A_PERSON) } else { ExitCode::FAILURE }
@@ -131,7 +135,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             block_on(plan(&parts, &runbook, parameters.into_iter().collect()))?
         }
         Command::Rollback { run, rollback, reason } => {
-            let parts = parts(arguments.config, &environment)?;
+            let settings = settings(arguments.config, &environment)?;
+            let parts = Parts::without_definitions(settings, &environment, this_program()?)?;
             let user = environment.get("SUDO_USER").or(environment.get("USER")).unwrap_or("unknown").to_owned();
             block_on(async {
                 println!("{}", app::rollback(parts, RollbackRequest { run, rollback, reason, user }).await?);
@@ -156,9 +161,14 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn parts(config: Option<PathBuf>, environment: &Environment) -> anyhow::Result<Parts> {
+    Parts::new(settings(config, environment)?, environment, this_program()?)
+}
+
+/// The settings, with logs set up as they say.
+fn settings(config: Option<PathBuf>, environment: &Environment) -> anyhow::Result<Settings> {
     let settings = Settings::load(config.as_deref(), environment)?;
     telemetry::init(&settings.log).map_err(|why| ConfigError::Value { what: "log.filter".to_owned(), why })?;
-    Parts::new(settings, environment, this_program()?)
+    Ok(settings)
 }
 
 fn this_program() -> anyhow::Result<PathBuf> {
@@ -172,7 +182,14 @@ fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
 }
 
 async fn plan(parts: &Parts, runbook: &RunbookName, parameters: IndexMap<ParameterName, String>) -> anyhow::Result<ExitCode> {
-    let plan = parts.planning().plan(runbook, &parameters).await?;
-    print!("{}", render::plan::text(&plan));
+    let plan = parts.planning().plan(runbook, &parameters).await.map_err(|problem| match problem {
+        PlanProblem::UnknownRunbook(_) => {
+            let catalog = parts.catalog.current();
+            let known: Vec<&str> = catalog.runbooks().iter().map(|loaded| loaded.definition.runbook.as_str()).collect();
+            anyhow::anyhow!("{problem}; there are: {}", known.join(", "))
+        }
+        problem => problem.into(),
+    })?;
+    write!(io::stdout(), "{}", render::plan::text(&plan))?;
     Ok(ExitCode::SUCCESS)
 }

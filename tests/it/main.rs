@@ -16,6 +16,7 @@ mod estate;
 mod github;
 mod harness;
 mod incidents;
+mod host;
 mod journal_contract;
 mod journal_fixtures;
 mod process;
