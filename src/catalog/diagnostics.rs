@@ -1,5 +1,6 @@
 //! Mistakes in definitions, told so that they can be mended: where, what, and what was probably meant.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -219,7 +220,8 @@ impl Help<'_> {
 
     /// "did you mean" the candidate that is nearest to `word`; the whole list when none is near and it is short.
     pub(super) fn suggest<'c>(self, word: &str, candidates: impl IntoIterator<Item = &'c str>) {
-        let candidates: Vec<&str> = candidates.into_iter().collect();
+        let mut seen = BTreeSet::new();
+        let candidates: Vec<&str> = candidates.into_iter().filter(|candidate| seen.insert(*candidate)).collect();
         if let Some(diagnostic) = self.0 {
             match nearest(word, &candidates) {
                 Some(near) => diagnostic.message.push_str(&format!(", did you mean `{near}`?")),

@@ -195,7 +195,13 @@ pub(super) fn check_role_name(name: &str, span: std::ops::Range<usize>, context:
     let Some(roles) = &context.roles else { return };
     if !roles.iter().any(|role| role.as_str() == name) && name.parse::<RoleName>().is_ok() {
         let message = format!("the role `{name}` is not mapped to a Discord role in the settings");
-        report.error(span, message).suggest(name, roles.iter().map(RoleName::as_str));
+        let problem = report.error(span, message);
+        if roles.is_empty() {
+            problem
+                .help("map it under `roles:` in the settings, e.g. `dba: \"200000000000000003\"`; nothing is mapped there yet");
+        } else {
+            problem.suggest(name, roles.iter().map(RoleName::as_str));
+        }
     }
 }
 

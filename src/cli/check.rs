@@ -60,7 +60,9 @@ fn write_text(
             writeln!(out, "no definitions found in {}", folders.join(", "))
         }
         Some(catalog) => {
-            writeln!(out, "{} runbooks and {} commands are valid", catalog.runbooks().len(), catalog.commands().len())
+            let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+            let (runbooks, commands) = (catalog.runbooks().len(), catalog.commands().len());
+            writeln!(out, "{} and {} are valid", count(runbooks, "runbook"), count(commands, "command"))
         }
         None => Ok(()),
     }

@@ -321,7 +321,7 @@ fn check_tells_by_its_status_whether_the_definitions_can_be_used() {
         (format!("{status:?}"), String::from_utf8(out).unwrap())
     };
     let (success, failure) = (format!("{:?}", ExitCode::SUCCESS), format!("{:?}", ExitCode::FAILURE));
-    assert_eq!(run("valid", Format::Text), (success, "1 runbooks and 1 commands are valid\n".to_owned()));
+    assert_eq!(run("valid", Format::Text), (success, "1 runbook and 1 command are valid\n".to_owned()));
     let (status, text) = run("broken", Format::Text);
     assert_eq!(status, failure);
     assert!(text.contains("--> tests/fixtures/definitions/broken/runbooks/g-steps.yaml:20:17"), "{text}");
