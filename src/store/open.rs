@@ -68,6 +68,9 @@ async fn open_sqlite(place: &str, path: &Path, create: bool) -> Result<Pool, Sto
     let pool = SqlitePoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
         .acquire_timeout(BUSY_TIMEOUT + CONNECT_TIMEOUT)
+        // On a full disk SQLite undoes the transaction by itself; the driver does not notice, and would refuse every
+        // later transaction of that connection. A new one takes its place.
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!sqlx::Connection::is_in_transaction(connection)) }))
         .connect_with(options)
         .await
         .map_err(|error| classify(place, CONNECTING, error))?;
