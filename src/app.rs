@@ -37,6 +37,13 @@ pub enum Refused {
     /// The definitions cannot be used.
     #[error("the definitions have mistakes; nothing was started\n{0}")]
     Definitions(Diagnostics),
+    /// A folder of definitions that holds none.
+    #[error(
+        "there is neither `commands/` nor `runbooks/` in `{}`; nothing was started, name the right folder under \
+         `definitions:` in the settings",
+        .0.display()
+    )]
+    NoDefinitions(PathBuf),
     /// Discord knows no bot by this token.
     #[error("Discord refuses the bot's token ({0}): check POINTSMAN_DISCORD_TOKEN")]
     Token(Trouble),
@@ -80,12 +87,9 @@ impl Parts {
         let dirs: Vec<DefinitionsDir> = settings.definitions.iter().map(|root| DefinitionsDir::under(root)).collect();
         for (dir, root) in dirs.iter().zip(&settings.definitions) {
             // A mistyped folder must not look like one without definitions.
-            anyhow::ensure!(
-                dir.commands.is_dir() || dir.runbooks.is_dir(),
-                "there is neither `commands/` nor `runbooks/` in `{}`; nothing was started, name the right folder under \
-                 `definitions:` in the settings",
-                root.display()
-            );
+            if !dir.commands.is_dir() && !dir.runbooks.is_dir() {
+                return Err(Refused::NoDefinitions(root.clone()).into());
+            }
         }
         Self::assemble(settings, environment, supervisor, dirs)
     }

@@ -182,3 +182,16 @@ async fn an_armed_rollback_is_carried_out_without_a_bot_and_reported_by_the_next
     bot.kill().await.expect("it is killed");
     stage.model.stop();
 }
+
+#[tokio::test]
+async fn a_mistyped_folder_of_definitions_stops_the_bot_instead_of_leaving_it_without_commands() {
+    let stage = Stage::new().await;
+    let settings = std::fs::read_to_string(stage.at("pointsman.yaml")).expect("written");
+    std::fs::write(stage.at("pointsman.yaml"), settings.replace("definitions: [.]", "definitions: [defnitions]"))
+        .expect("written");
+    let refused = tokio::time::timeout(SOON, stage.pointsman(&["serve"]).output()).await.expect("in time").expect("it starts");
+    assert!(!refused.status.success());
+    assert!(text(&refused).contains("neither `commands/` nor `runbooks/`") && text(&refused).contains("defnitions"));
+    assert_eq!(stage.model.requests().len(), 0, "Discord heard nothing of it");
+    stage.model.stop();
+}
