@@ -1,8 +1,9 @@
 //! What a button or modal carries: all that is needed to act on it, in 100 characters, with a version.
 
+use crate::domain::incident::IncidentId;
 use crate::domain::run::{Answer, ListRef, Mode};
 use crate::domain::{RunId, RunbookName, StepName, Timestamp};
-use crate::render::{Press, limits};
+use crate::render::{IncidentPress, Press, limits};
 
 /// The first part of every id. A new meaning gets a new version, so that an old button is refused and not misread.
 const VERSION: &str = "pm1";
@@ -57,6 +58,9 @@ impl CustomId {
                 };
                 vec!["t".to_owned(), run.to_string(), list, item.to_string(), flag(*ticked).to_owned()]
             }
+            Self::Press(Press::Incident { incident, press }) => {
+                vec!["i".to_owned(), incident.to_string(), incident_code(*press).to_owned()]
+            }
             Self::Form(Form { purpose: Purpose::Plan, runbook }) => vec!["p".to_owned(), runbook.to_string()],
             Self::Form(Form { purpose: Purpose::Start { mode, at }, runbook }) => {
                 let mode = match mode {
@@ -96,6 +100,10 @@ impl CustomId {
                 item: item.parse().ok()?,
                 ticked: parse_flag(ticked)?,
             }),
+            ["i", incident, press] => Self::Press(Press::Incident {
+                incident: incident.parse::<IncidentId>().ok()?,
+                press: IncidentPress::ALL.into_iter().find(|known| incident_code(*known) == *press)?,
+            }),
             ["p", runbook] => Self::Form(Form { purpose: Purpose::Plan, runbook: runbook.parse().ok()? }),
             ["s", runbook, mode, at] => {
                 let mode = match *mode {
@@ -124,6 +132,16 @@ fn answer_code(answer: Answer) -> &'static str {
 fn parse_answer(code: &str) -> Option<Answer> {
     let all = [Answer::Happened, Answer::DidNotHappen, Answer::Proceed, Answer::Retry, Answer::Stop];
     all.into_iter().find(|answer| answer_code(*answer) == code)
+}
+
+fn incident_code(press: IncidentPress) -> &'static str {
+    match press {
+        IncidentPress::Acknowledge => "a",
+        IncidentPress::Resolve => "r",
+        IncidentPress::WhatHappened => "h",
+        IncidentPress::WhatWeLearned => "l",
+        IncidentPress::Publish => "p",
+    }
 }
 
 fn flag(yes: bool) -> &'static str {
@@ -163,6 +181,10 @@ mod tests {
             (run, prop::option::of(name), 0usize..20, any::<bool>()).prop_map(|(run, step, item, ticked)| {
                 let list = step.map_or(ListRef::Afterwards, |step| ListRef::Step(step.parse().unwrap()));
                 CustomId::Press(Press::Tick { run, list, item, ticked })
+            }),
+            (0u64..100_000, 1u32..=999, prop::sample::select(IncidentPress::ALL.to_vec())).prop_map(|(day, number, press)| {
+                let day = chrono::NaiveDate::default() + chrono::Days::new(day);
+                CustomId::Press(Press::Incident { incident: IncidentId::new(day, number).unwrap(), press })
             }),
             (name, prop::option::of((any::<bool>(), at))).prop_map(|(runbook, start)| {
                 let purpose = start.map_or(Purpose::Plan, |(live, at)| Purpose::Start {

@@ -53,12 +53,12 @@ pub(super) fn late(due: Timestamp, missed: u32, now: Timestamp) -> Vec<String> {
 }
 
 /// The newest values of the criteria that somebody waits for.
-fn criteria(state: &State) -> Vec<String> {
+pub(super) fn criteria(state: &State) -> Vec<String> {
     let Some((_, gate)) = state.open_gate() else { return Vec::new() };
     gate.readings.iter().flatten().map(gate_card::reading).collect()
 }
 
-fn still_to_sign(state: &State) -> Vec<String> {
+pub(super) fn still_to_sign(state: &State) -> Vec<String> {
     let Some((gate, _)) = state.open_gate() else { return Vec::new() };
     let quorum = state.quorum(gate).map(|quorum| quorum.missing).unwrap_or_default();
     if quorum.is_empty() { Vec::new() } else { vec![missing(&quorum)] }

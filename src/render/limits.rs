@@ -93,6 +93,24 @@ pub fn lines(lines: &[String], max: usize) -> String {
     cut(&whole, max)
 }
 
+/// The lines, one below the other, the last of them as many as fit `max`; the rest is counted in a first line.
+#[must_use]
+pub fn newest_lines(lines: &[String], max: usize) -> String {
+    let whole = lines.join("\n");
+    if len(&whole) <= max {
+        return whole;
+    }
+    for dropped in 1..=lines.len() {
+        let mut shown = vec![format!("… {dropped} earlier")];
+        shown.extend_from_slice(&lines[dropped..]);
+        let text = shown.join("\n");
+        if len(&text) <= max {
+            return text;
+        }
+    }
+    cut(&whole, max)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +125,7 @@ mod tests {
         assert_eq!(lines(&many, 25), "line 1\nline 2\n… 7 more");
         assert_eq!(lines(&many[..2], 13), "line 1\nline 2");
         assert_eq!(lines(&["x".repeat(50)], 10), "… 1 more");
+        assert_eq!(newest_lines(&many, 28), "… 7 earlier\nline 8\nline 9");
+        assert_eq!(newest_lines(&many[..2], 13), "line 1\nline 2");
     }
 }

@@ -1,6 +1,7 @@
 //! A message as chat will show it, before any platform's format.
 
 use super::limits;
+use crate::domain::incident::IncidentId;
 use crate::domain::run::{Answer, ListRef};
 use crate::domain::{RoleId, RunId, StepName, UserId};
 
@@ -125,6 +126,33 @@ pub enum Press {
         /// Whether it is to be ticked.
         ticked: bool,
     },
+    /// Does something about an incident.
+    Incident {
+        /// Which incident.
+        incident: IncidentId,
+        /// What.
+        press: IncidentPress,
+    },
+}
+
+/// What a button of an incident's message does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IncidentPress {
+    /// Says that whoever presses is on it.
+    Acknowledge,
+    /// Ends it; how it was mended is asked for.
+    Resolve,
+    /// Asks for what happened: summary, root cause, users affected, downtime, data loss.
+    WhatHappened,
+    /// Asks for what was learnt: resolution, what went well, what went poorly, where we got lucky.
+    WhatWeLearned,
+    /// Wants the post-mortem on GitHub.
+    Publish,
+}
+
+impl IncidentPress {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Acknowledge, Self::Resolve, Self::WhatHappened, Self::WhatWeLearned, Self::Publish];
 }
 
 /// The looks of a button.

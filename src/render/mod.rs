@@ -15,6 +15,7 @@
 
 mod beat;
 mod gate_card;
+pub mod incident;
 pub mod limits;
 mod lists;
 mod message;
@@ -39,7 +40,7 @@ mod tests;
 use crate::domain::run::{MessageKey, MessageKind, Owed, Progress, State};
 use crate::domain::{RoleName, RunId, Timestamp};
 
-pub use message::{Attachment, Button, Colour, Embed, Field, Message, Pings, Press, Style};
+pub use message::{Attachment, Button, Colour, Embed, Field, IncidentPress, Message, Pings, Press, Style};
 pub use runbook::runbook_page;
 pub use sign_off::sign_off_status;
 pub use verb::bind;
@@ -80,9 +81,13 @@ pub fn message(view: View<'_>, owed: &Owed) -> Message {
 /// that is still there but can no longer be edited must not be taken for the new one.
 #[must_use]
 pub fn marker(run: &RunId, key: &MessageKey, generation: u32) -> String {
+    marked(run, key, generation)
+}
+
+fn marked(owner: &dyn std::fmt::Display, key: &MessageKey, generation: u32) -> String {
     match generation {
-        0 => format!("{run} · {key}"),
-        lost => format!("{run} · {key} · copy {}", lost + 1),
+        0 => format!("{owner} · {key}"),
+        lost => format!("{owner} · {key} · copy {}", lost + 1),
     }
 }
 

@@ -89,6 +89,14 @@ pub(super) fn took(state: &State, step: &Step) -> String {
     }
 }
 
+/// The newest report of a step under way, if one tells how far it is.
+pub(super) fn newest(view: View<'_>) -> Option<String> {
+    let running = |step: &&Step| matches!(view.state.step(&step.step).status, StepStatus::Running(_));
+    let step = view.state.runbook().all_steps().find(running)?;
+    let StepStatus::Running(attempt) = &view.state.step(&step.step).status else { return None };
+    under_way(view.progress, &step.step, attempt.number)
+}
+
 /// The newest report of an attempt: bar, share, rate, ETA.
 fn under_way(progress: &[Progress], step: &StepName, attempt: u32) -> Option<String> {
     let newest = progress.iter().find(|p| p.step == *step && p.attempt == attempt)?;

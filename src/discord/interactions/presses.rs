@@ -41,6 +41,7 @@ impl Interactions {
                 let refusal = self.send(&run, caller, |by| Input::TickItem { list, item, ticked, by }).await;
                 self.object(replier, refusal).await
             }
+            Press::Incident { .. } => replier.say(&unexpected()).await,
         }
     }
 
@@ -67,7 +68,9 @@ impl Interactions {
                 replier.then(&refusal.unwrap_or_else(done)).await
             }
             Ok(CustomId::Form(form)) => self.submitted(&replier, &caller, form, modal).await,
-            Ok(CustomId::Press(Press::Confirm { .. } | Press::Tick { .. })) => replier.say(&unexpected()).await,
+            Ok(CustomId::Press(Press::Confirm { .. } | Press::Tick { .. } | Press::Incident { .. })) => {
+                replier.say(&unexpected()).await
+            }
             Err(refusal) => replier.say(&refusal).await,
         }
     }
