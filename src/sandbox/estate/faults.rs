@@ -1,11 +1,14 @@
 //! What can be made to go wrong in the practice estate.
 //!
 //! The switches live in one file that the application reads anew for every request and the Kubernetes
-//! model for every decision: they work at once, and on pods that start later.
+//! model for every decision: they work at once, and on pods that start later. [`Faults`] are those of the ACE
+//! application; the SX application keeps its own in the same way.
 
 use std::io;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The faults that are on. The default is none.
@@ -47,36 +50,46 @@ impl Backend {
     }
 }
 
-/// The file of the switches.
-#[derive(Debug, Clone)]
-pub struct Switches(PathBuf);
+/// The file of the switches: `F` as JSON.
+#[derive(Debug)]
+pub struct Switches<F = Faults> {
+    file: PathBuf,
+    holds: PhantomData<fn() -> F>,
+}
 
-impl Switches {
+// Derived, it would ask `F` to be Clone, and only the path is copied.
+impl<F> Clone for Switches<F> {
+    fn clone(&self) -> Self {
+        Self { file: self.file.clone(), holds: PhantomData }
+    }
+}
+
+impl<F: Default + Serialize + DeserializeOwned> Switches<F> {
     /// The switches in `file`; while there is none, every fault is off.
     #[must_use]
     pub fn new(file: impl Into<PathBuf>) -> Self {
-        Self(file.into())
+        Self { file: file.into(), holds: PhantomData }
     }
 
     /// What is on now. An unreadable file counts as none: practice must not fail for its own sake.
     #[must_use]
-    pub fn read(&self) -> Faults {
-        std::fs::read(&self.0).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    pub fn read(&self) -> F {
+        std::fs::read(&self.file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
     /// Sets all switches at once.
     ///
     /// # Errors
     /// The file cannot be written; the former switches stay.
-    pub fn set(&self, faults: &Faults) -> io::Result<()> {
-        let new = self.0.with_extension("new");
+    pub fn set(&self, faults: &F) -> io::Result<()> {
+        let new = self.file.with_extension("new");
         std::fs::write(&new, serde_json::to_vec(faults)?)?;
-        std::fs::rename(new, &self.0)
+        std::fs::rename(new, &self.file)
     }
 
     /// Where the switches are.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.file
     }
 }

@@ -12,6 +12,7 @@
 //! process runs under a supervisor, so that nothing outlives the sandbox, not even one killed with `kill -9`.
 
 pub mod app;
+mod entrance;
 pub mod faults;
 pub mod kubernetes;
 pub mod postgres;
@@ -166,4 +167,12 @@ impl Estate {
 /// A password for practice: hard to hit by chance, the same for the same seed.
 fn derive(seed: u64, purpose: &str) -> String {
     hex::encode(Sha256::digest(format!("pointsman practice {purpose} {seed}")))[..32].to_owned()
+}
+
+/// Writes a file that only its owner may read.
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
 }

@@ -17,7 +17,6 @@ mod api;
 mod objects;
 mod patch;
 mod rollout;
-mod service;
 
 use std::collections::VecDeque;
 use std::io;
@@ -31,7 +30,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::entrance;
 use super::faults::Switches;
+use super::write_private;
 use objects::{Objects, Refusal, Resource};
 
 /// The namespace of the practice application, and of the kubeconfig's context.
@@ -114,7 +115,7 @@ impl Kubernetes {
                 // Watches never end by themselves, so there is nothing to wait for.
                 tokio::select! { _ = axum::serve(listener, router) => {}, () = ending.cancelled() => {} }
             }),
-            tokio::spawn(service::run(entrance, endpoints.clone(), stop.clone())),
+            tokio::spawn(entrance::run(entrance, endpoints.clone(), stop.clone())),
             tokio::spawn(controller.run(stop.clone())),
         ];
         Ok(Self { cluster, kubeconfig, api, service, endpoints, stop, tasks })
@@ -339,12 +340,4 @@ fn kubeconfig_text(api: SocketAddr, token: &str) -> String {
     });
     // JSON is YAML, and kubectl reads it as such.
     config.to_string()
-}
-
-/// Writes a file that only its owner may read.
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())
 }

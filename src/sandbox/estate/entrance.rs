@@ -1,4 +1,4 @@
-//! The Service: one address that always leads to a ready pod.
+//! An address that stays the same, whatever process is behind it at the moment.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Passes every connection on to the endpoint of that moment; without one it is closed at once,
-/// as a Service without endpoints refuses.
+/// as a Kubernetes Service without endpoints, or a unit that is being restarted, refuses.
 pub(super) async fn run(entrance: TcpListener, endpoints: watch::Receiver<Option<SocketAddr>>, stop: CancellationToken) {
     loop {
         let accepted = tokio::select! {
@@ -25,8 +25,8 @@ pub(super) async fn run(entrance: TcpListener, endpoints: watch::Receiver<Option
 }
 
 async fn pass(mut client: TcpStream, endpoint: SocketAddr) {
-    if let Ok(mut pod) = TcpStream::connect(endpoint).await {
+    if let Ok(mut process) = TcpStream::connect(endpoint).await {
         // Whichever side ends it, the other sees its end.
-        let _ = tokio::io::copy_bidirectional(&mut client, &mut pod).await;
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut process).await;
     }
 }
