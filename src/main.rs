@@ -89,6 +89,10 @@ fn main() -> ExitCode {
     match args.next() {
         Some(word) if word == "supervise" => return pointsman::actions::process::supervise_main(args),
         #[cfg(feature = "sandbox")]
+        Some(word) if word == pointsman::sandbox::estate::sx::HIDDEN => {
+            return pointsman::sandbox::estate::sx::practice_sx_main(args, std::env::vars_os());
+        }
+        #[cfg(feature = "sandbox")]
         Some(word) if word == "practice-app" => return pointsman::sandbox::estate::app::practice_app_main(std::env::vars_os()),
         _ => {}
     }

@@ -138,6 +138,9 @@ async fn stay(mut stage: Stage, models_only: bool) -> anyhow::Result<ExitCode> {
     println!("GitHub model     {}", stage.github.base_url());
     println!("application      {}", stage.estate.kubernetes().service_url());
     println!("SQLite file      {}", stage.estate.sqlite().display());
+    for setting in stage.estate.sx().settings().into_iter().filter(|setting| !setting.secret) {
+        println!("{:<16} {}", setting.name, setting.value);
+    }
     println!("settings         {}\n", stage.settings_path().display());
     if models_only {
         println!("{}", stage.settings());

@@ -17,6 +17,15 @@ use super::github;
 use crate::clock::{ScaledClock, SharedClock};
 use crate::domain::Timestamp;
 
+/// The secrets of the runbooks: from their names in the bot's settings to those among the estate's settings.
+const SECRETS: [(&str, &str); 5] = [
+    ("ACE_POSTGRES_DSN", "ACE_POSTGRES_DSN"),
+    ("ACE_KUBECONFIG", "KUBECONFIG"),
+    ("SX_POSTGRES_DSN", "SX_POSTGRES_DSN"),
+    ("SX_POSTGRES_ADMIN_DSN", "SX_POSTGRES_ADMIN_DSN"),
+    ("SX_ADMIN_TOKEN", "SX_ADMIN_TOKEN"),
+];
+
 /// What a stage is made of.
 #[derive(Debug, Clone)]
 pub struct StageOptions {
@@ -87,9 +96,10 @@ impl Stage {
     /// The environment that the bot needs besides its settings.
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, String)> {
-        let programs = self.estate.postgres().programs().display().to_string();
+        let postgres = self.estate.postgres().programs().display().to_string();
+        let path = format!("{}:{}:{postgres}", self.programs().display(), self.options.path);
         let github = ("POINTSMAN_GITHUB_TOKEN", github::TOKEN.to_owned());
-        vec![("POINTSMAN_DISCORD_TOKEN", TOKEN.to_owned()), github, ("PATH", format!("{}:{programs}", self.options.path))]
+        vec![("POINTSMAN_DISCORD_TOKEN", TOKEN.to_owned()), github, ("PATH", path)]
     }
 
     /// The settings with which a bot connects to this stage.
@@ -106,7 +116,7 @@ impl Stage {
         let directory = self.options.directory.display();
         let _ = writeln!(text, "data_dir: {directory}/data\ndefinitions: [{}]", self.options.definitions.display());
         let _ = writeln!(text, "secrets:");
-        for name in ["ACE_POSTGRES_DSN", "ACE_KUBECONFIG"] {
+        for (name, _) in SECRETS {
             let _ = writeln!(text, "  {name}: {{ file: {directory}/secrets/{name} }}");
         }
         if self.options.speed > 1 {
@@ -116,15 +126,21 @@ impl Stage {
         text
     }
 
+    /// Where the practice applications' own programs are; the same for every estate, as the bot keeps its `PATH`.
+    fn programs(&self) -> PathBuf {
+        self.options.directory.join("bin")
+    }
+
     /// The secrets lie in files, as a secret manager would mount them: the bot reads them when they are needed.
+    /// With them go the programs that lead to the same estate.
     fn write_secrets(&self) -> io::Result<()> {
         let directory = self.options.directory.join("secrets");
         std::fs::create_dir_all(&directory)?;
         let settings: BTreeMap<&str, String> = self.estate.settings().into_iter().map(|s| (s.name, s.value)).collect();
-        for (name, setting) in [("ACE_POSTGRES_DSN", "ACE_POSTGRES_DSN"), ("ACE_KUBECONFIG", "KUBECONFIG")] {
+        for (name, setting) in SECRETS {
             std::fs::write(directory.join(name), settings.get(setting).map_or("", String::as_str))?;
         }
-        Ok(())
+        self.estate.sx().write_programs(&self.programs())
     }
 
     /// Starts the bot. Its log goes to `bot.log` in the stage's directory.

@@ -7,6 +7,7 @@
 //! | [`app`] | a small HTTP service, a process per pod |
 //! | [`kubernetes`] | a model of the API that the real kubectl talks to, with a real rollout behind it |
 //! | [`faults`] | what can be made to go wrong |
+//! | [`sx`] | another application: profiles, one of which moves from SQLite to PostgreSQL |
 //!
 //! Invariants: everything listens on loopback only, on free ports; everything lives in one directory; every
 //! process runs under a supervisor, so that nothing outlives the sandbox, not even one killed with `kill -9`.
@@ -18,6 +19,7 @@ pub mod kubernetes;
 pub mod postgres;
 pub mod sqlite;
 mod supervised;
+pub mod sx;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,7 @@ use sha2::{Digest, Sha256};
 use faults::Switches;
 use kubernetes::Kubernetes;
 use postgres::{Cluster, ClusterError};
+use sx::{Sx, SxOptions};
 
 /// What an estate is made of.
 #[derive(Debug, Clone)]
@@ -76,8 +79,12 @@ pub struct Estate {
     switches: Switches,
     postgres: Cluster,
     kubernetes: Kubernetes,
+    sx: Sx,
     generated: sqlite::Generated,
 }
+
+/// Items of the SX profile that is to be moved: enough to be real, few enough not to be waited for.
+const SX_ITEMS: u32 = 1_500;
 
 impl Estate {
     /// Makes an estate in the new or empty directory `directory`, and starts it. The application's first pod
@@ -98,6 +105,16 @@ impl Estate {
         let switches = Switches::new(directory.join("faults.json"));
         let cluster = directory.join("kubernetes");
         std::fs::create_dir_all(&cluster).map_err(system)?;
+        let sx = SxOptions {
+            exe: options.exe.clone(),
+            admin_url: postgres.admin_url(),
+            database: "sx".to_owned(),
+            password: derive(options.seed, "sx"),
+            items: SX_ITEMS,
+            seed: options.seed,
+        };
+        // Before the cluster's controller has work: each login gives way to it hundreds of times.
+        let sx = Sx::start(&directory.join("sx"), sx).await.map_err(system)?;
         let kubernetes = Kubernetes::start(kubernetes::Options {
             exe: options.exe,
             directory: cluster,
@@ -106,7 +123,7 @@ impl Estate {
             switches: switches.clone(),
         });
         let kubernetes = kubernetes.await.map_err(system)?;
-        Ok(Self { directory, switches, postgres, kubernetes, generated })
+        Ok(Self { directory, switches, postgres, kubernetes, sx, generated })
     }
 
     /// The application's SQLite file.
@@ -138,7 +155,13 @@ impl Estate {
         &self.kubernetes
     }
 
-    /// What can be made to go wrong.
+    /// The SX application.
+    #[must_use]
+    pub fn sx(&self) -> &Sx {
+        &self.sx
+    }
+
+    /// What can be made to go wrong with the ACE application and its cluster.
     #[must_use]
     pub fn switches(&self) -> &Switches {
         &self.switches
@@ -148,18 +171,21 @@ impl Estate {
     #[must_use]
     pub fn settings(&self) -> Vec<Setting> {
         let setting = |name, value: String, secret| Setting { name, value, secret };
-        vec![
+        let mut settings = vec![
             setting("ACE_SQLITE", self.sqlite().display().to_string(), false),
             setting("ACE_POSTGRES_DSN", self.postgres.url(), true),
             setting("ACE_SERVICE_URL", self.kubernetes.service_url(), false),
             setting("KUBECONFIG", self.kubernetes.kubeconfig().display().to_string(), false),
             setting("POSTGRES_BIN", self.postgres.programs().display().to_string(), false),
-        ]
+        ];
+        settings.extend(self.sx.settings());
+        settings
     }
 
     /// Ends everything and waits until it is gone. The files stay.
     pub async fn stop(mut self) {
         self.kubernetes.stop().await;
+        self.sx.stop().await;
         self.postgres.stop().await;
     }
 }
