@@ -5,6 +5,7 @@
 
 mod actions;
 mod architecture;
+mod cutover;
 mod definitions;
 mod demo;
 mod deployment;
