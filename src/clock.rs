@@ -40,13 +40,15 @@ pub fn wall_now() -> Timestamp {
     Utc::now()
 }
 
-/// Wall time, optionally sped up: `now = anchor + (wall - anchor) * speed`.
+/// Wall time, optionally sped up and ahead: `now = shows + (wall - anchor) * speed`, where `shows` is the anchor itself
+/// unless the speed was changed on the way.
 ///
-/// Two processes with the same anchor and speed agree on the time, which is how the sandbox's models
+/// Two processes with the same three values agree on the time, which is how the sandbox's models
 /// and a bot of its own process share one fast clock.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScaledClock {
     anchor: Timestamp,
+    shows: Timestamp,
     speed: u32,
 }
 
@@ -62,13 +64,26 @@ impl ScaledClock {
     /// The machine's clock, at its own speed.
     #[must_use]
     pub fn real() -> Self {
-        Self { anchor: DateTime::UNIX_EPOCH, speed: 1 }
+        Self { anchor: DateTime::UNIX_EPOCH, shows: DateTime::UNIX_EPOCH, speed: 1 }
     }
 
     /// A clock that agrees with the wall at `anchor` and runs `speed` times as fast (1 to [`SPEED_MAX`]).
     #[must_use]
     pub fn new(anchor: Timestamp, speed: u32) -> Self {
-        Self { anchor, speed: speed.clamp(1, SPEED_MAX) }
+        Self::showing(anchor, anchor, speed)
+    }
+
+    /// A clock that reads `shows` when the wall reads `anchor`, and runs `speed` times as fast (1 to [`SPEED_MAX`]).
+    #[must_use]
+    pub fn showing(anchor: Timestamp, shows: Timestamp, speed: u32) -> Self {
+        Self { anchor, shows, speed: speed.clamp(1, SPEED_MAX) }
+    }
+
+    /// This clock at another speed: it goes on from what it reads now, so that time neither jumps nor goes back.
+    #[must_use]
+    pub fn at_speed(&self, speed: u32) -> Self {
+        let wall = wall_now();
+        Self::showing(wall, self.at(wall), speed)
     }
 
     /// How many times as fast as the wall this clock runs.
@@ -77,21 +92,34 @@ impl ScaledClock {
         self.speed
     }
 
-    /// The instant at which this clock and the wall agree.
+    /// The instant of the wall that the clock counts from.
     #[must_use]
     pub fn anchor(&self) -> Timestamp {
         self.anchor
+    }
+
+    /// What it read at [`Self::anchor`].
+    #[must_use]
+    pub fn shows(&self) -> Timestamp {
+        self.shows
+    }
+
+    /// Whether it is nothing but the machine's clock.
+    #[must_use]
+    pub fn is_real(&self) -> bool {
+        self.speed == 1 && self.anchor == self.shows
+    }
+
+    fn at(&self, wall: Timestamp) -> Timestamp {
+        let factor = i32::try_from(self.speed).unwrap_or(i32::MAX);
+        self.shows + (wall - self.anchor) * factor
     }
 }
 
 #[async_trait]
 impl Clock for ScaledClock {
     fn now(&self) -> Timestamp {
-        if self.speed == 1 {
-            return wall_now();
-        }
-        let factor = i32::try_from(self.speed).unwrap_or(i32::MAX);
-        self.anchor + (wall_now() - self.anchor) * factor
+        if self.is_real() { wall_now() } else { self.at(wall_now()) }
     }
 
     async fn sleep_until(&self, deadline: Timestamp) {
@@ -105,6 +133,50 @@ impl Clock for ScaledClock {
             // A floor of a millisecond keeps a fast clock from spinning on rounding.
             let wait = (left / self.speed).clamp(Duration::from_millis(1), SLEEP_MAX);
             tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// A [`ScaledClock`] whose speed can be changed while others go by it: the sandbox's time lever.
+#[derive(Debug)]
+pub struct AdjustableClock {
+    present: tokio::sync::watch::Sender<ScaledClock>,
+}
+
+impl AdjustableClock {
+    /// A clock that begins as `clock`.
+    #[must_use]
+    pub fn new(clock: ScaledClock) -> Self {
+        Self { present: tokio::sync::watch::Sender::new(clock) }
+    }
+
+    /// What it is at present, for a process of its own that shall agree with it.
+    #[must_use]
+    pub fn present(&self) -> ScaledClock {
+        *self.present.borrow()
+    }
+
+    /// Goes on at another speed from what it reads now. Whoever sleeps is woken by the new time.
+    pub fn set_speed(&self, speed: u32) {
+        self.present.send_modify(|clock| *clock = clock.at_speed(speed));
+    }
+}
+
+#[async_trait]
+impl Clock for AdjustableClock {
+    fn now(&self) -> Timestamp {
+        self.present().now()
+    }
+
+    async fn sleep_until(&self, deadline: Timestamp) {
+        let mut changes = self.present.subscribe();
+        loop {
+            let present = *changes.borrow_and_update();
+            tokio::select! {
+                () = present.sleep_until(deadline) => return,
+                // The sender lives as long as this borrow of the clock.
+                _ = changes.changed() => {}
+            }
         }
     }
 }
@@ -208,5 +280,38 @@ pub struct CountingIds(std::sync::atomic::AtomicU64);
 impl Ids for CountingIds {
     fn next(&self) -> u64 {
         self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_speed_neither_jumps_nor_goes_back() {
+        let anchor = DateTime::from_timestamp(1_800_000_000, 0).expect("a valid instant");
+        let fast = ScaledClock::new(anchor, 60);
+        let wall = anchor + TimeDelta::minutes(1);
+        assert_eq!(fast.at(wall), anchor + TimeDelta::hours(1));
+        let slow = ScaledClock::showing(wall, fast.at(wall), 1);
+        assert_eq!(slow.at(wall + TimeDelta::minutes(1)), anchor + TimeDelta::minutes(61));
+        assert!(!slow.is_real() && ScaledClock::new(anchor, 1).is_real());
+        let clock = ScaledClock::real();
+        let (before, again) = (clock.now(), clock.at_speed(1));
+        assert!(again.is_real() && again.now() >= before);
+    }
+
+    #[tokio::test]
+    async fn whoever_sleeps_is_woken_by_the_new_speed() {
+        let clock = Arc::new(AdjustableClock::new(ScaledClock::real()));
+        let later = clock.now() + TimeDelta::minutes(10);
+        let sleeper = tokio::spawn({
+            let clock = Arc::clone(&clock);
+            async move { clock.sleep_until(later).await }
+        });
+        tokio::task::yield_now().await;
+        clock.set_speed(SPEED_MAX);
+        tokio::time::timeout(Duration::from_secs(20), sleeper).await.expect("ten minutes pass in 0.6 s").expect("it ends");
+        assert!(clock.now() >= later);
     }
 }

@@ -230,6 +230,7 @@ enum SecretFile {
 struct ClockFile {
     speed: u32,
     anchor: Timestamp,
+    shows: Option<Timestamp>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -412,7 +413,9 @@ fn secrets(
 fn scaled_clock(file: Option<ClockFile>) -> Result<ScaledClock, ConfigError> {
     match file {
         None => Ok(ScaledClock::real()),
-        Some(clock) if (1..=SPEED_MAX).contains(&clock.speed) => Ok(ScaledClock::new(clock.anchor, clock.speed)),
+        Some(clock) if (1..=SPEED_MAX).contains(&clock.speed) => {
+            Ok(ScaledClock::showing(clock.anchor, clock.shows.unwrap_or(clock.anchor), clock.speed))
+        }
         Some(clock) => Err(ConfigError::Value {
             what: "clock.speed".to_owned(),
             why: format!("{} is not between 1 and {SPEED_MAX}", clock.speed),
