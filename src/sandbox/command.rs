@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 
+use super::OpenStage;
 use super::discord::Model;
 use super::discord::transcript::{Shown, Transcript};
 use super::scenario::{Findings, Narrator, Scenario};
@@ -15,12 +16,16 @@ use super::stage::{Stage, StageOptions};
 use crate::clock;
 
 /// Models of Discord, GitHub and Kubernetes with a practice estate, to try everything without an account.
+///
+/// It prints the address of a chat page: open it in a browser, choose who you are, and type /migrate start. The page's
+/// stage panel kills the bot, breaks Discord and the practice application, and lets time run faster.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SandboxArgs {
-    /// Plays the scripted scenario and ends: exit status 0 only if everything really happened.
+    /// Plays the scripted scenario: exit status 0 only if everything really happened. On a terminal, and without
+    /// --headless, the chat page stays open afterwards, until Ctrl-C.
     #[arg(long)]
     pub scenario: bool,
-    /// With --scenario: does not print the chat, only scenes, checks and results.
+    /// With --scenario: does not print the chat, only scenes, checks and results, and ends with the scenario.
     #[arg(long, requires = "scenario")]
     pub headless: bool,
     /// Runs the models and the estate alone, and prints the settings with which `pointsman serve` connects to them.
@@ -38,7 +43,7 @@ pub struct SandboxArgs {
     /// The folder with `commands/` and `runbooks/`.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub definitions: PathBuf,
-    /// The address of the Discord model.
+    /// The address of the chat page and the Discord model.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
 }
@@ -92,6 +97,9 @@ fn temporary_directory() -> anyhow::Result<PathBuf> {
 }
 
 async fn play(mut stage: Stage, headless: bool) -> anyhow::Result<ExitCode> {
+    if !headless {
+        println!("open {} to watch in a browser", stage.model.base_url());
+    }
     let screen = Screen::default();
     let printer = (!headless).then(|| tokio::spawn(print_chat(stage.model.clone(), screen.clone())));
     let mut narrator = screen.clone();
@@ -103,15 +111,24 @@ async fn play(mut stage: Stage, headless: bool) -> anyhow::Result<ExitCode> {
         printer.abort();
     }
     let log = stage.log_path();
-    stage.stop().await;
     let findings = match played {
         Ok(findings) => findings,
         Err(error) => {
+            stage.stop().await;
             print_tail(&log);
             return Err(error);
         }
     };
     print_findings(&findings);
+    // Whoever pipes the output away is not there to play.
+    if !headless && std::io::stdout().is_terminal() {
+        println!("\nopen {} to look around and go on playing; Ctrl-C ends everything", stage.model.base_url());
+        let stage = OpenStage::open(stage);
+        ctrl_c().await?;
+        stage.stop().await;
+    } else {
+        stage.stop().await;
+    }
     Ok(if findings.unmet == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -133,7 +150,7 @@ fn print_tail(log: &Path) {
 }
 
 async fn stay(mut stage: Stage, models_only: bool) -> anyhow::Result<ExitCode> {
-    println!("\nDiscord model    {}", stage.model.base_url());
+    println!("\nchat page        {}", stage.model.base_url());
     println!("control          {}/sandbox/v1", stage.model.base_url());
     println!("GitHub model     {}", stage.github.base_url());
     println!("application      {}", stage.estate.kubernetes().service_url());
@@ -153,8 +170,9 @@ async fn stay(mut stage: Stage, models_only: bool) -> anyhow::Result<ExitCode> {
         stage.start_bot().context("starting the bot")?;
         println!("the bot runs; its log is {}", stage.log_path().display());
     }
-    println!("Ctrl-C ends everything.");
+    println!("open {} in a browser; Ctrl-C ends everything", stage.model.base_url());
     let printer = tokio::spawn(print_chat(stage.model.clone(), Screen::default()));
+    let stage = OpenStage::open(stage);
     ctrl_c().await?;
     printer.abort();
     stage.stop().await;

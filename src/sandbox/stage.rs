@@ -8,13 +8,16 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
 use tokio::process::{Child, Command};
 
 use super::discord::{Model, TOKEN, World};
+use super::estate::switchboard;
 use super::estate::{Estate, Options};
 use super::github;
-use crate::clock::{ScaledClock, SharedClock};
+use super::page::{self, Backstage, Link, Switch};
+use crate::clock::{AdjustableClock, ScaledClock};
 use crate::domain::Timestamp;
 
 /// The secrets of the runbooks: from their names in the bot's settings to those among the estate's settings.
@@ -37,7 +40,7 @@ pub struct StageOptions {
     pub definitions: PathBuf,
     /// The programs' search path, as the calling process has it.
     pub path: String,
-    /// How many times as fast as the wall the time runs, for models and bot alike.
+    /// How many times as fast as the wall the time runs at first, for models and bot alike.
     pub speed: u32,
     /// Where fast time and the wall agree.
     pub anchor: Timestamp,
@@ -54,6 +57,9 @@ pub struct Stage {
     pub github: github::Model,
     /// The estate that the secrets lead to at present.
     pub estate: Estate,
+    /// Where the model's page looks for the levers.
+    pub backstage: Backstage,
+    clock: Arc<AdjustableClock>,
     bot: Option<Child>,
     estates: u32,
 }
@@ -65,12 +71,14 @@ impl Stage {
     /// What could not be started; nothing is left running.
     pub async fn start(options: StageOptions, rows: u32) -> io::Result<Self> {
         std::fs::create_dir_all(&options.directory)?;
-        let clock: SharedClock = std::sync::Arc::new(ScaledClock::new(options.anchor, options.speed));
+        let clock = Arc::new(AdjustableClock::new(ScaledClock::new(options.anchor, options.speed)));
         let world = World::operations().role("break_glass");
-        let model = Model::start(world, clock.clone(), options.listen).await?;
-        let github = github::Model::start(clock, (options.listen.ip(), 0).into()).await?;
+        let backstage = Backstage::new();
+        let beside = page::router(backstage.clone());
+        let model = Model::start_beside(world, clock.clone(), options.listen, beside).await?;
+        let github = github::Model::start(clock.clone(), (options.listen.ip(), 0).into()).await?;
         let estate = start_estate(&options, 1, rows).await?;
-        let stage = Self { options, model, github, estate, bot: None, estates: 1 };
+        let stage = Self { options, model, github, estate, backstage, clock, bot: None, estates: 1 };
         stage.write_secrets()?;
         std::fs::write(stage.settings_path(), stage.settings())?;
         Ok(stage)
@@ -119,9 +127,10 @@ impl Stage {
         for (name, _) in SECRETS {
             let _ = writeln!(text, "  {name}: {{ file: {directory}/secrets/{name} }}");
         }
-        if self.options.speed > 1 {
-            let (speed, anchor) = (self.options.speed, self.options.anchor.to_rfc3339());
-            let _ = writeln!(text, "clock: {{ speed: {speed}, anchor: \"{anchor}\" }}");
+        let clock = self.clock.present();
+        if !clock.is_real() {
+            let (speed, anchor, shows) = (clock.speed(), clock.anchor().to_rfc3339(), clock.shows().to_rfc3339());
+            let _ = writeln!(text, "clock: {{ speed: {speed}, anchor: \"{anchor}\", shows: \"{shows}\" }}");
         }
         text
     }
@@ -173,6 +182,70 @@ impl Stage {
         }
     }
 
+    /// Ends the bot as SIGTERM does, and waits until it is gone. One that does not go is killed.
+    ///
+    /// # Errors
+    /// If it cannot be waited for.
+    pub async fn end_bot(&mut self) -> io::Result<()> {
+        let Some(mut bot) = self.bot.take() else {
+            return Ok(());
+        };
+        if let Some(pid) = bot.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw) {
+            // One that has just ended by itself needs no signal.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        match tokio::time::timeout(STOP_PATIENCE, bot.wait()).await {
+            Ok(ended) => ended.map(drop),
+            Err(_) => bot.kill().await,
+        }
+    }
+
+    /// The bot's process id while it has not been seen to end.
+    #[must_use]
+    pub fn bot_pid(&self) -> Option<u32> {
+        self.bot.as_ref().and_then(Child::id)
+    }
+
+    /// The time on the stage.
+    #[must_use]
+    pub fn clock(&self) -> ScaledClock {
+        self.clock.present()
+    }
+
+    /// Lets time run at another speed, for the models at once and for the bot by a restart: it is ended by SIGTERM and
+    /// goes on from its journal. Time itself goes on from where it stood.
+    ///
+    /// # Errors
+    /// If the settings cannot be written or the bot not be started; the models then have the new speed already.
+    pub async fn set_speed(&mut self, speed: u32) -> io::Result<()> {
+        let ran = self.bot.is_some() && self.bot_ended().is_none();
+        self.end_bot().await?;
+        self.clock.set_speed(speed);
+        std::fs::write(self.settings_path(), self.settings())?;
+        if ran { self.start_bot() } else { Ok(()) }
+    }
+
+    /// What can be made to go wrong or different in the practice estate, as it stands.
+    #[must_use]
+    pub fn switches(&self) -> Vec<Switch> {
+        switchboard::switches(&self.estate.switches().read())
+    }
+
+    /// Sets one of [`Self::switches`] to the value of one of its choices.
+    ///
+    /// # Errors
+    /// If there is no such switch or value, or it cannot be set.
+    pub async fn set_switch(&mut self, id: &str, value: &str) -> io::Result<()> {
+        let faults = switchboard::set(self.estate.switches().read(), id, value).map_err(io::Error::other)?;
+        self.estate.switches().set(&faults)
+    }
+
+    /// Pages that belong to the stage.
+    #[must_use]
+    pub fn links(&self) -> Vec<Link> {
+        vec![Link { title: "Issues on GitHub".to_owned(), url: self.github.base_url().to_owned() }]
+    }
+
     /// The bot's exit status if it has ended by itself.
     pub fn bot_ended(&mut self) -> Option<std::process::ExitStatus> {
         self.bot.as_mut().and_then(|bot| bot.try_wait().ok().flatten())
@@ -203,12 +276,9 @@ impl Stage {
 
     /// Ends everything: the bot as SIGTERM does, then the estate.
     pub async fn stop(mut self) {
-        if let Some(mut bot) = self.bot.take() {
-            if let Some(pid) = bot.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            }
-            let _ = tokio::time::timeout(STOP_PATIENCE, bot.wait()).await;
-        }
+        self.backstage.set(None);
+        // What is left of it is killed when it is dropped.
+        let _ = self.end_bot().await;
         self.estate.stop().await;
         self.github.stop();
         self.model.stop();

@@ -2,17 +2,18 @@
 //!
 //! | Request | What it does |
 //! |---|---|
-//! | `GET /state?as=NAME` | the guild as NAME sees it; everything without `as` |
+//! | `GET /state?as=NAME` | the guild as NAME sees it; everything without `as`. Besides: `may` (NAME's permissions per channel), `now` (the model's time), `seq` (how many changes it contains) |
 //! | `GET /changes?after=SEQ&as=NAME` | the change feed as server-sent events, from the one after SEQ, or all |
 //! | `GET /interactions/{id}?wait_millis=N` | an interaction with its messages, once it is answered |
 //! | `POST /act` | acts as a person: see [`Act`] |
-//! | `POST /faults`, `DELETE /faults` | adds a [`Fault`]; ends all faults |
+//! | `GET /faults`, `POST /faults`, `DELETE /faults` | the faults that stand; adds a [`Fault`]; ends all faults |
 //! | `POST /gateway` | troubles the gateway: see [`Trouble`] |
 //! | `POST /world` | changes the world under the bot: see [`Alter`] |
 //! | `GET /requests`, `/violations`, `/counters` | what the bot did |
 //!
 //! There is no authentication: it is served on loopback, and a foreign web page cannot send it JSON unasked.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ pub(super) fn router() -> Router<Model> {
         .route("/changes", get(changes))
         .route("/interactions/{id}", get(interaction))
         .route("/act", post(act))
-        .route("/faults", post(add_fault).delete(clear_faults))
+        .route("/faults", get(standing_faults).post(add_fault).delete(clear_faults))
         .route("/gateway", post(trouble))
         .route("/world", post(alter))
         .route("/requests", get(|State(model): State<Model>| async move { Json(model.requests()) }))
@@ -73,7 +74,8 @@ struct As {
 }
 
 async fn state(State(model): State<Model>, Query(viewer): Query<As>) -> Result<Json<Value>, Bad> {
-    model.read(|chat| {
+    model.with(|state| {
+        let chat = &state.chat;
         let viewer = viewer.r#as.map(|name| member(chat, &name)).transpose()?;
         let mut seen = chat.clone();
         seen.channels.retain(|&channel, _| sees(chat, viewer, channel));
@@ -82,7 +84,13 @@ async fn state(State(model): State<Model>, Query(viewer): Query<As>) -> Result<J
             messages.retain(|_, message| shown_to(message, viewer));
         }
         seen.interactions.retain(|_, interaction| viewer.is_none_or(|viewer| interaction.user == viewer));
-        serde_json::to_value(seen).map(Json).map_err(|error| Bad(error.to_string()))
+        let may = |channel: &ChannelId| viewer.map_or(Permissions::all(), |viewer| chat.permissions(viewer, *channel));
+        let may: BTreeMap<_, _> = seen.channels.keys().map(|channel| (*channel, may(channel))).collect();
+        let mut value = serde_json::to_value(seen).map_err(|error| Bad(error.to_string()))?;
+        value["may"] = json!(may);
+        value["now"] = json!(state.now());
+        value["seq"] = json!(state.feed.changes.len());
+        Ok(Json(value))
     })
 }
 
@@ -129,6 +137,12 @@ async fn changes(
 fn visible(chat: &Chat, viewer: Option<UserId>, change: &Change) -> bool {
     let message = match &change.what {
         What::MessagePosted { message } | What::MessageEdited { message } | What::MessageDeleted { message } => message,
+        // What somebody does with the bot, and a form on their screen, is theirs alone.
+        What::InteractionCreated { interaction } => return viewer.is_none_or(|viewer| viewer == interaction.user),
+        What::InteractionAnswered { interaction, .. } => {
+            let user = chat.interactions.get(interaction).map(|interaction| interaction.user);
+            return viewer.is_none_or(|viewer| user == Some(viewer));
+        }
         // Whoever could see a channel hears of its end.
         What::ChannelDeleted { .. } => return true,
         _ => {
@@ -246,6 +260,13 @@ fn place(model: &Model, text: &str) -> Result<ChannelId, Bad> {
         let found: Option<&Channel> = by_id.or_else(|| chat.channel_named(text.trim_start_matches('#')));
         found.map(|channel| channel.id).ok_or_else(|| Bad(format!("no channel {text:?}")))
     })
+}
+
+async fn standing_faults(State(model): State<Model>) -> Json<Value> {
+    Json(model.with(|state| {
+        let (deaf, connections) = (state.sessions.is_deaf(), state.sessions.connected());
+        json!({ "rest": state.faults.list, "deaf": deaf, "gateway_connections": connections })
+    }))
 }
 
 async fn add_fault(State(model): State<Model>, Json(fault): Json<Fault>) {

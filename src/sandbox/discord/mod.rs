@@ -93,12 +93,20 @@ impl Model {
     /// # Errors
     /// When the address cannot be bound.
     pub async fn start(world: World, clock: SharedClock, listen: SocketAddr) -> io::Result<Self> {
+        Self::start_beside(world, clock, listen, axum::Router::new()).await
+    }
+
+    /// As [`Self::start`], and serves the routes of `beside` (which has no fallback) at the same address.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn start_beside(world: World, clock: SharedClock, listen: SocketAddr, beside: axum::Router) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let base_url = format!("http://{}", listener.local_addr()?);
         let state = State::new(&world, clock, base_url.clone());
         let shared = Shared { state: Mutex::new(state), revisions: watch::Sender::new(0), base_url, server: Mutex::new(None) };
         let model = Self { shared: Arc::new(shared) };
-        let server = tokio::spawn(serve::run(model.clone(), listener)).abort_handle();
+        let server = tokio::spawn(serve::run(model.clone(), listener, beside)).abort_handle();
         *model.shared.server.lock().expect("nobody panics while holding the server's handle") = Some(server);
         Ok(model)
     }

@@ -37,14 +37,15 @@ pub(super) fn ws_url(base_url: &str) -> String {
     format!("{}/gateway-socket", base_url.replacen("http", "ws", 1))
 }
 
-/// Serves the model until it is stopped.
-pub(super) async fn run(model: Model, listener: TcpListener) {
+/// Serves the model, and `beside` it other routes, until it is stopped.
+pub(super) async fn run(model: Model, listener: TcpListener, beside: Router) {
     let router = Router::new()
         .route("/gateway-socket", get(gateway::upgrade))
         .route("/attachments/{channel}/{attachment}/{filename}", get(download))
         .nest("/sandbox/v1", control::router())
         .fallback(any(api))
-        .with_state(model.clone());
+        .with_state(model.clone())
+        .merge(beside);
     let door = Door { listener, model };
     let service = router.into_make_service_with_connect_info::<Cut>();
     // It ends only with the task.
@@ -267,7 +268,12 @@ async fn download(
     Path((_channel, attachment, _filename)): Path<(String, AttachmentId, String)>,
 ) -> Response {
     match model.with(|state| state.files.get(&attachment).cloned()) {
-        Some((content_type, bytes)) => ([(header::CONTENT_TYPE, content_type)], bytes).into_response(),
+        // The bot's files share the page's address and must not act as it, whatever is in them.
+        Some((content_type, bytes)) => {
+            let harmless = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
+            let headers = [(header::CONTENT_SECURITY_POLICY, harmless), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+            (headers, [(header::CONTENT_TYPE, content_type)], bytes).into_response()
+        }
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

@@ -93,6 +93,11 @@ impl Sessions {
         }
     }
 
+    /// Whether no event arrives at present.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.deaf.is_some()
+    }
+
     /// Sends an event, its data made for each session's intents, to all that asked for `intent`.
     pub(super) fn dispatch(&mut self, name: &str, intent: Intents, data: impl Fn(Intents) -> Value) {
         for index in 0..self.list.len() {
