@@ -20,6 +20,7 @@ mod host;
 mod incidents;
 mod journal_contract;
 mod journal_fixtures;
+mod page;
 mod process;
 mod resume;
 mod scripts;

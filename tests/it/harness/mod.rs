@@ -1,5 +1,6 @@
 //! What the tests share. Every test has databases and directories of its own.
 
+pub(crate) mod browser;
 pub(crate) mod chat;
 pub(crate) mod engine;
 pub(crate) mod incident_chat;
