@@ -379,7 +379,7 @@ function more(message, anchor) {
   const deletable = !message.ephemeral_for && (message.author === world.me?.id || world.can(message.channel, PERMISSIONS.manageMessages));
   const items = [
     ...apps.map((command) => ({ label: command.name, icon: "◆", detail: "app", pick: () => useMessageCommand(message, command.name) })),
-    { label: "Copy text", icon: "⧉", pick: () => copy([message.content, ...message.embeds.map((embed) => [embed.title, embed.description].filter(Boolean).join("\n"))].filter(Boolean).join("\n")) },
+    { label: "Copy text", icon: "📋", pick: () => copy([message.content, ...message.embeds.map((embed) => [embed.title, embed.description].filter(Boolean).join("\n"))].filter(Boolean).join("\n")) },
     { label: "Copy message id", icon: "#", pick: () => copy(message.id) },
   ];
   if (deletable) items.push({ label: "Delete message", icon: "🗑", danger: true, pick: () => quietly({ act: "delete_message", message: message.id }) });

@@ -28,6 +28,8 @@ let view = null;
 let faults = null;
 let shownState = "";
 let timer = 0;
+/** Whether the log's end is kept in sight: until somebody scrolls up in it. */
+let followLog = true;
 
 async function look() {
   clearTimeout(timer);
@@ -84,10 +86,8 @@ function draw() {
   const pre = box.querySelector("pre.log");
   if (!pre) return;
   const text = (log ?? []).join("\n");
-  if (pre.textContent === text) return;
-  const atEnd = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 30;
-  pre.textContent = text;
-  if (atEnd) pre.scrollTop = pre.scrollHeight;
+  if (pre.textContent !== text) pre.textContent = text;
+  if (followLog) pre.scrollTop = pre.scrollHeight;
 }
 
 const part = (title, ...children) => h("section", { class: "part" }, h("h3", {}, title), ...children);
@@ -172,7 +172,7 @@ function switchRow(each) {
 
 function factsPart() {
   const fact = ({ title, value }) =>
-    h("div", { class: "fact" }, h("dt", {}, title), h("dd", {}, h("code", { title: value }, value), h("button", { type: "button", class: "icon", "aria-label": `Copy: ${title}`, title: "Copy", onclick: () => copy(value) }, "⧉")));
+    h("div", { class: "fact" }, h("dt", {}, title), h("dd", {}, h("code", { title: value }, value), h("button", { type: "button", class: "button secondary", "aria-label": `Copy: ${title}`, onclick: () => copy(value) }, "Copy")));
   return part("Practice values", h("dl", {}, view.facts.map(fact)));
 }
 
@@ -183,7 +183,10 @@ function linksPart() {
   return part("Beside the chat", h("ul", { class: "links" }, safe.map((link) => h("li", {}, h("a", { href: link.url, target: "_blank", rel: "noopener noreferrer" }, link.title)))));
 }
 
-const logPart = () => part("The bot's log", h("pre", { class: "log", tabindex: "0", "aria-label": "The bot's log" }));
+function logPart() {
+  const follow = ({ target }) => (followLog = target.scrollHeight - target.scrollTop - target.clientHeight < 30);
+  return part("The bot's log", h("pre", { class: "log", tabindex: "0", "aria-label": "The bot's log", onscrollend: follow }));
+}
 
 /** The clock goes on between two looks. */
 export function tickStage() {

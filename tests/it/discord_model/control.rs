@@ -55,6 +55,20 @@ async fn a_person_can_be_played_over_http_and_reads_only_their_own_ephemeral_mes
     let channels = control.get("/state?as=dana").await["channels"].to_string();
     assert!(channels.contains("ops") && !channels.contains("leads"), "hidden channels are hidden");
 
+    bot.model.send("leo", bot.model.channel("ops"), "the last one").expect("sent");
+    let told = async |who: &str| {
+        let feed = control.client.get(format!("{}/changes?as={who}", control.base)).send().await.expect("open");
+        let (mut feed, mut text) = (feed.bytes_stream(), String::new());
+        let all = async {
+            while !text.contains("the last one") {
+                text.push_str(&String::from_utf8_lossy(&feed.next().await.expect("open").expect("a chunk")));
+            }
+        };
+        tokio::time::timeout(SOON, all).await.expect("it comes");
+        ["interaction_created", "interaction_answered"].map(|what| text.contains(what))
+    };
+    assert_eq!((told("olivia").await, told("dana").await), ([true; 2], [false; 2]), "what one does with the bot is one's own");
+
     let (status, refused) =
         control.post("/act", json!({ "as": "olivia", "act": "send", "channel": "nowhere", "text": "x" })).await;
     assert_eq!((status, refused["refused"].as_str()), (400, Some("no channel \"nowhere\"")));
@@ -81,6 +95,9 @@ async fn changes_come_as_server_sent_events_from_where_one_left_off() {
     };
     until("first").await;
     bot.model.send("leo", bot.model.channel("leads"), "private").expect("sent");
+    let mut changes = bot.model.changes_from(0);
+    let count = std::iter::from_fn(|| changes.try_next()).count();
+    assert_eq!(control.get("/state").await["seq"], count, "from where the feed goes on after the state");
     bot.channel("ops").say(&bot.http, "second").await.expect("sent");
     let text = until("second").await;
     assert!(!text.contains("private"), "a channel that dana cannot see");
@@ -94,6 +111,7 @@ async fn faults_and_changes_of_the_world_are_switched_over_http() {
     let ops = bot.channel("ops");
     let fault = json!({ "on": "POST /channels/*/messages", "fault": "rate_limited", "retry_after_secs": 1.5 });
     assert_eq!(control.post("/faults", fault).await.0, 200);
+    assert_eq!(control.get("/faults").await["rest"][0]["fault"], "rate_limited");
     assert_eq!(refusal(ops.say(&bot.http, "x").await).0, 429);
     control.client.delete(format!("{}/faults", control.base)).send().await.expect("answered");
     ops.say(&bot.http, "x").await.expect("the fault is gone");
