@@ -33,6 +33,8 @@ pub(super) struct Scan<'a> {
     pub(super) low: Option<i64>,
     pub(super) high: Option<i64>,
     pub(super) encoding: Encoding,
+    /// The list after `ORDER BY`, if not the order of the key that the rows are named by.
+    pub(super) order: Option<&'a str>,
 }
 
 /// One row of a scan. Its bytes were appended to the buffer, none if it has a fault.
@@ -90,7 +92,8 @@ impl Scan<'_> {
         bounds.extend(self.low.map(|_| format!("{} >= ?", key[0])));
         bounds.extend(self.high.map(|_| format!("{} <= ?", key[0])));
         let filter = if bounds.is_empty() { String::new() } else { format!(" WHERE {}", bounds.join(" AND ")) };
-        format!("SELECT {list} FROM {}{filter} ORDER BY {}", quoted(self.table.name()), key.join(", "))
+        let order = self.order.map_or_else(|| key.join(", "), str::to_owned);
+        format!("SELECT {list} FROM {}{filter} ORDER BY {order}", quoted(self.table.name()))
     }
 
     fn key_width(&self) -> usize {
@@ -218,6 +221,19 @@ pub(super) struct Batch {
     pub(super) last: bool,
 }
 
+/// The memory of a batch that was sent, to be filled again.
+#[derive(Debug)]
+pub(super) struct Spare {
+    payload: Vec<u8>,
+    rows: Vec<(usize, Key)>,
+}
+
+impl Spare {
+    fn fresh(limits: BatchLimits) -> Self {
+        Self { payload: Vec::with_capacity(limits.bytes + limits.bytes / 8), rows: Vec::new() }
+    }
+}
+
 /// How large a batch may become; whichever limit comes first ends it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BatchLimits {
@@ -226,7 +242,7 @@ pub(super) struct BatchLimits {
 }
 
 /// Reads what is left of `part` in batches. Rows that the checkpoint covers are read again, compared with
-/// its digest, and not sent. Empty buffers that come back by `spares` are filled again, so that memory does not grow with the table.
+/// its digest, and not sent. What comes back by `spares` is filled again, so that memory does not grow with the table.
 ///
 /// # Errors
 /// [`Error::SourceChanged`] when the covered rows are no longer what they were; [`Error::Fault`] for the first faulty row
@@ -237,15 +253,15 @@ pub(super) fn read_batches(
     table: &TablePlan,
     part: &Part,
     limits: BatchLimits,
-    spares: &Receiver<Vec<u8>>,
+    spares: &Receiver<Spare>,
     mut send: impl FnMut(Batch) -> ControlFlow<()>,
 ) -> Result<(), Error> {
-    let scan = Scan { connection, path, table, low: part.low, high: part.high, encoding: Encoding::Copy(table.format) };
+    let scan = Scan { connection, path, table, low: part.low, high: part.high, encoding: Encoding::Copy(table.format), order: None };
     let covered = part.seen();
     let mut seen = 0_u64;
-    let mut batch = Batch::after(Running::default(), None);
-    let spare = || spares.try_recv().unwrap_or_else(|_| Vec::with_capacity(limits.bytes + limits.bytes / 8));
-    let mut buffer = spare();
+    let spare = || spares.try_recv().unwrap_or_else(|_| Spare::fresh(limits));
+    let Spare { payload: mut buffer, rows } = spare();
+    let mut batch = Batch::after(Running::default(), None, rows);
     scan.run(&mut buffer, |row, buffer| {
         seen += 1;
         batch.running.update(&buffer[row.start..]);
@@ -271,9 +287,10 @@ pub(super) fn read_batches(
         if batch.rows.len() + batch.faults.len() < limits.rows && buffer.len() < limits.bytes {
             return Ok(ControlFlow::Continue(()));
         }
-        let next = Batch::after(batch.running, batch.last_key.clone());
+        let Spare { payload, rows } = spare();
+        let next = Batch::after(batch.running, batch.last_key.clone(), rows);
         let mut full = std::mem::replace(&mut batch, next);
-        full.payload = std::mem::replace(buffer, spare());
+        full.payload = std::mem::replace(buffer, payload);
         Ok(send(full))
     })?;
     if seen < covered {
@@ -288,16 +305,24 @@ pub(super) fn read_batches(
 }
 
 impl Batch {
-    fn after(running: Running, last_key: Option<Key>) -> Self {
+    fn after(running: Running, last_key: Option<Key>, rows: Vec<(usize, Key)>) -> Self {
         Self {
             payload: Vec::new(),
-            rows: Vec::new(),
+            rows,
             faults: Vec::new(),
             changes: BTreeMap::new(),
             last_key,
             running,
             last: false,
         }
+    }
+
+    /// Empties the batch; `None` when a single large row made it so large that its memory is better given back.
+    pub(super) fn into_spare(self, limits: BatchLimits) -> Option<Spare> {
+        let Self { mut payload, mut rows, .. } = self;
+        payload.clear();
+        rows.clear();
+        (payload.capacity() <= 2 * limits.bytes).then_some(Spare { payload, rows })
     }
 }
 

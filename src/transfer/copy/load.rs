@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
@@ -19,7 +20,7 @@ use crate::transfer::encode::{BINARY_HEADER, BINARY_TRAILER, Format};
 use crate::transfer::error::{Error, Fault, FaultCode, describe};
 use crate::transfer::plan::{Plan, TablePlan};
 use crate::transfer::policy::Policy;
-use crate::transfer::stream::{Batch, BatchLimits, key_text, read_batches};
+use crate::transfer::stream::{Batch, BatchLimits, Spare, key_text, read_batches};
 use crate::transfer::target::{self, execute};
 
 /// Bytes per message to the server: more does not make COPY faster, and the driver keeps a buffer of this size.
@@ -71,7 +72,16 @@ pub(super) async fn load_parts(
     Ok(shared.finished.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-async fn stream(shared: &Shared<'_>, mut source: Connection) -> Result<(), Error> {
+/// What a stream takes along from part to part: its connection to the source, and the memory of its batches, which would
+/// otherwise be asked for anew with every part and stay with the allocator.
+struct Reader {
+    source: Connection,
+    spares: Receiver<Spare>,
+}
+
+async fn stream(shared: &Shared<'_>, source: Connection) -> Result<(), Error> {
+    let (give_back, spares) = std::sync::mpsc::channel();
+    let mut reader = Reader { source, spares };
     let mut writer = match shared.sink {
         Sink::Target { target, epoch } => {
             let mut connection = target::connect(target).await?;
@@ -86,8 +96,8 @@ async fn stream(shared: &Shared<'_>, mut source: Connection) -> Result<(), Error
         let Some(part) = next else { return Ok(()) };
         let table = shared.tables.iter().find(|table| table.name() == part.table);
         let table = table.ok_or_else(|| Error::Defect(format!("no plan for table `{}`", part.table)))?;
-        let (returned, part) = load_part(shared, Arc::clone(table), source, part, writer.as_mut()).await?;
-        source = returned;
+        let (returned, part) = load_part(shared, Arc::clone(table), reader, &give_back, part, writer.as_mut()).await?;
+        reader = returned;
         shared.finished.lock().unwrap_or_else(PoisonError::into_inner).push(part);
     }
 }
@@ -95,21 +105,22 @@ async fn stream(shared: &Shared<'_>, mut source: Connection) -> Result<(), Error
 async fn load_part(
     shared: &Shared<'_>,
     table: Arc<TablePlan>,
-    source: Connection,
+    reader: Reader,
+    give_back: &Sender<Spare>,
     mut part: Part,
     mut writer: Option<&mut Writer<'_>>,
-) -> Result<(Connection, Part), Error> {
+) -> Result<(Reader, Part), Error> {
     // One batch waits while one is read and one is sent.
     let (sender, mut receiver) = mpsc::channel::<Batch>(1);
-    let (give_back, spares) = std::sync::mpsc::channel();
     let limits = BatchLimits { rows: shared.options.batch_rows, bytes: shared.options.batch_bytes };
     let (path, plan, from) = (Arc::clone(&shared.path), Arc::clone(&table), part.clone());
-    let reader = tokio::task::spawn_blocking(move || {
-        let read = read_batches(&source, &path, &plan, &from, limits, &spares, |batch| match sender.blocking_send(batch) {
+    let reading = tokio::task::spawn_blocking(move || {
+        let Reader { source, spares } = &reader;
+        let read = read_batches(source, &path, &plan, &from, limits, spares, |batch| match sender.blocking_send(batch) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         });
-        (source, read)
+        (reader, read)
     });
     while let Some(mut batch) = receiver.recv().await {
         let bytes = batch.payload.len() as u64;
@@ -135,13 +146,14 @@ async fn load_part(
         if !faults.is_empty() {
             check_limit(shared)?;
         }
-        batch.payload.clear();
-        // A reader that has ended needs no buffer.
-        let _ = give_back.send(batch.payload);
+        if let Some(spare) = batch.into_spare(limits) {
+            // A reader that has ended needs no memory.
+            let _ = give_back.send(spare);
+        }
     }
-    let (source, read) = reader.await.map_err(|error| Error::Defect(error.to_string()))?;
+    let (reader, read) = reading.await.map_err(|error| Error::Defect(error.to_string()))?;
     read?;
-    Ok((source, part))
+    Ok((reader, part))
 }
 
 /// Ends the copy as soon as it is certain that too many rows are put aside.
