@@ -16,6 +16,7 @@ use super::run_dir::{RunDirectory, write_durably};
 use super::secrets::{SecretError, Secrets};
 use super::target::{self, Address, KubernetesAddress, PostgresAddress};
 use crate::clock::SharedClock;
+use crate::domain::run::Portion;
 use crate::domain::{Plan, RunId, StepName, TargetName};
 use crate::engine::JobSink;
 use crate::expression::Scope;
@@ -109,6 +110,11 @@ impl Context {
     /// Tells how far it is.
     pub fn progress(&self, done: u64, total: Option<u64>, unit: &str, what: &str) {
         self.sink.progress(done, total, unit, what);
+    }
+
+    /// Tells how far each portion of the work is, e.g. each table.
+    pub fn progress_by_portion(&self, unit: &str, portions: Vec<Portion>) {
+        self.sink.progress_by_portion(unit, portions);
     }
 
     /// How a target is reached.

@@ -24,7 +24,9 @@ use super::run_dir::{RunDirectories, RunDirectory};
 use super::secrets::Secrets;
 use super::target::TargetReader;
 use crate::clock::SharedClock;
-use crate::domain::run::{Failure, FailureKind, Finding, GateRef, Outcome, OutputFile, Reading, State, StepStatus, Verdict};
+use crate::domain::run::{
+    Failure, FailureKind, Finding, GateRef, Outcome, OutputFile, Portion, Reading, State, StepStatus, Verdict,
+};
 use crate::domain::runbook::{Gate, Step};
 use crate::domain::{ActionSpec, Plan, StepName, TargetIdentity, TargetName};
 use crate::engine::{Job, JobSink, Performer, Snapshot};
@@ -352,6 +354,8 @@ impl JobSink for Unwatched {
     }
 
     fn progress(&self, _: u64, _: Option<u64>, _: &str, _: &str) {}
+
+    fn progress_by_portion(&self, _: &str, _: Vec<Portion>) {}
 }
 
 fn wanted<'a>(actions: &Actions, job: &Job, step: &'a Step, sink: Arc<dyn JobSink>, cancel: CancellationToken) -> Wanted<'a> {

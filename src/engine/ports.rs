@@ -9,8 +9,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::run::{
-    Finding, GateRef, Input, MessageKey, Mode, Outcome, ProcessGroup, Progress, ReactionVote, Reading, Rejection, State, Status,
-    Vote,
+    Finding, GateRef, Input, MessageKey, Mode, Outcome, Portion, ProcessGroup, Progress, ReactionVote, Reading, Rejection, State,
+    Status, Vote,
 };
 use crate::domain::{
     ChannelId, MessageId, MessageRef, ParameterName, Person, Plan, RunId, RunbookName, StepName, Timestamp, UserId,
@@ -107,6 +107,9 @@ pub trait JobSink: Send + Sync + 'static {
 
     /// Tells how far it is. Cheap; may be called often.
     fn progress(&self, done: u64, total: Option<u64>, unit: &str, what: &str);
+
+    /// As [`Self::progress`], of work whose portions are known: it is their sum.
+    fn progress_by_portion(&self, unit: &str, portions: Vec<Portion>);
 }
 
 /// What the engine asks of actions.

@@ -4,9 +4,12 @@ use super::message::{Embed, Message};
 use super::status::{colour, forecast, glass_mark, standing, title};
 use super::text::{bar, code, escape, number, relative};
 use super::{View, limits};
-use crate::domain::run::{Progress, RollbackStage, State, StepStatus};
+use crate::domain::Duration;
+use crate::domain::run::{Portion, Progress, RollbackStage, State, StepStatus};
 use crate::domain::runbook::Step;
-use crate::domain::{Duration, StepName};
+
+/// Portions of one step that get a bar of their own: more would fill a phone's screen.
+const BARS_MAX: usize = 8;
 
 /// Room for the parts around the list of steps.
 const STEPS_MAX: usize = 3_000;
@@ -54,7 +57,7 @@ fn step_lines(view: View<'_>) -> Vec<String> {
     lines
 }
 
-/// A step's line, and one more with the bar if it tells how far it is.
+/// A step's line, and more with bars if it tells how far it is.
 fn step_line(view: View<'_>, step: &Step) -> Vec<String> {
     let state = view.state.step(&step.step);
     let title = escape(&step.title);
@@ -64,7 +67,9 @@ fn step_line(view: View<'_>, step: &Step) -> Vec<String> {
         StepStatus::Running(attempt) => {
             let again = if attempt.number > 1 { format!(" · attempt {}", attempt.number) } else { String::new() };
             let mut lines = vec![format!("▶ {title}{again} · since {}{estimate}", relative(attempt.since))];
-            lines.extend(under_way(view.progress, &step.step, attempt.number));
+            let newest = view.progress.iter().find(|found| found.step == step.step && found.attempt == attempt.number);
+            lines.extend(newest.map(under_way));
+            lines.extend(newest.into_iter().flat_map(|newest| portion_lines(&newest.portions)));
             lines
         }
         StepStatus::Waiting { retry_at } => vec![format!("🔁 {title} · tried again {}", relative(*retry_at))],
@@ -98,8 +103,7 @@ pub(super) fn newest(view: View<'_>) -> Option<String> {
 }
 
 /// The newest report of an attempt: bar, share, rate, ETA.
-fn under_way(progress: &[Progress], step: &StepName, attempt: u32) -> Option<String> {
-    let newest = progress.iter().find(|p| p.step == *step && p.attempt == attempt)?;
+fn under_way(newest: &Progress) -> String {
     let unit = escape(&newest.unit);
     let rate = rate(newest);
     let mut parts = match newest.total.filter(|total| *total > 0) {
@@ -120,7 +124,37 @@ fn under_way(progress: &[Progress], step: &StepName, attempt: u32) -> Option<Str
     if !newest.what.is_empty() {
         parts.push(code(&limits::cut(&newest.what, 40)));
     }
-    Some(format!("– {}", parts.join(" · ")))
+    format!("– {}", parts.join(" · "))
+}
+
+/// A bar for each portion that is not complete, in the order of the work; the others are counted.
+fn portion_lines(portions: &[Portion]) -> Vec<String> {
+    let is_complete = |portion: &&Portion| portion.done >= portion.total;
+    let (complete, open): (Vec<_>, Vec<_>) = portions.iter().partition(is_complete);
+    let mut lines: Vec<String> = open.iter().take(BARS_MAX).map(|portion| portion_line(portion)).collect();
+    if open.len() > BARS_MAX {
+        lines.push(format!("– and {} more", open.len() - BARS_MAX));
+    }
+    if !complete.is_empty() {
+        let aside: u64 = complete.iter().map(|portion| portion.aside).sum();
+        lines.push(format!("– ✅ {} of {}{}", complete.len(), portions.len(), put_aside(aside)));
+    }
+    lines
+}
+
+fn portion_line(portion: &Portion) -> String {
+    let name = code(&limits::cut(&portion.name, 40));
+    format!(
+        "– {} {name} {}/{}{}",
+        bar(portion.done, portion.total),
+        number(portion.done),
+        number(portion.total),
+        put_aside(portion.aside)
+    )
+}
+
+fn put_aside(count: u64) -> String {
+    if count > 0 { format!(" · {} put aside", number(count)) } else { String::new() }
 }
 
 /// Units per second since counting began; `None` while that says nothing.

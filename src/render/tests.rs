@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::run::{
-    Actor, Answer, Event, Failure, FailureKind, GateRef, Input, ListRef, Mode, Outcome, OutputFile, Place, ReactionVote, Reading,
-    StartRequest, Verdict, Vote, begin, decide, evolve, start,
+    Actor, Answer, Event, Failure, FailureKind, GateRef, Input, ListRef, Mode, Outcome, OutputFile, Place, Portion, ReactionVote,
+    Reading, StartRequest, Verdict, Vote, begin, decide, evolve, start,
 };
 use crate::domain::runbook::Runbook;
 use crate::domain::{
@@ -332,6 +332,7 @@ fn progress_shows_share_rate_and_eta_from_where_counting_began() {
         total: Some(200_000),
         unit: "rows".to_owned(),
         what: "playbook_entries".to_owned(),
+        portions: Vec::new(),
         done_at_start: 34_000,
         since,
         at: story.now,
@@ -340,6 +341,35 @@ fn progress_shows_share_rate_and_eta_from_where_counting_began() {
     let view = View { state: &story.state, head: &head, progress: &story.progress, now: story.now };
     let owed = story.state.owed.iter().find(|owed| owed.kind == MessageKind::Progress).unwrap();
     insta::assert_snapshot!(message(view, owed).text());
+}
+
+#[test]
+fn every_portion_under_way_has_a_bar_and_the_rest_is_counted() {
+    let mut story = Story::begin(Mode::Live);
+    story.succeed("look", json!({}), vec![]);
+    let portion = |name: &str, done, total, aside| Portion { name: name.to_owned(), done, total, aside };
+    let portions = [portion("users", 1_000, 1_000, 3), portion("empty", 0, 0, 0), portion("events `2024`", 84_000, 200_000, 12)];
+    let waiting = (0..9).map(|number| portion(&format!("part_{number}"), 0, 10, 0));
+    let progress = Progress {
+        step: Story::name("copy"),
+        attempt: 1,
+        done: 85_000,
+        total: Some(201_090),
+        unit: "rows".to_owned(),
+        what: String::new(),
+        portions: portions.into_iter().chain(waiting).collect(),
+        done_at_start: 0,
+        since: story.now,
+        at: story.now,
+    };
+    let head = String::new();
+    let view = View { state: &story.state, head: &head, progress: &[progress], now: story.now };
+    let owed = story.state.owed.iter().find(|owed| owed.kind == MessageKind::Progress).unwrap();
+    let text = message(view, owed).text();
+    let bars: Vec<&str> = text.lines().skip_while(|line| !line.contains("201,090")).skip(1).take(10).collect();
+    assert_eq!(bars[0], "– ▰▰▰▰▱▱▱▱▱▱ `events ˋ2024ˋ` 84,000/200,000 · 12 put aside", "{text}");
+    assert_eq!(bars[1], "– ▱▱▱▱▱▱▱▱▱▱ `part_0` 0/10");
+    assert_eq!(bars[8..], ["– and 2 more", "– ✅ 2 of 12 · 3 put aside"]);
 }
 
 #[test]

@@ -16,8 +16,9 @@ use serde::Deserialize;
 use super::{copy_id, report_as_json, trouble};
 use crate::actions::action::{Action, Done, Trouble, describe};
 use crate::actions::context::{Context, TargetKey};
+use crate::domain::run::Portion;
 use crate::domain::{ActionSpec, Effect, Interruption};
-use crate::transfer::copy::{self, FaultLimit, OnFault, Options, Phase, Progress, Report, SchemaMode};
+use crate::transfer::copy::{self, FaultLimit, OnFault, Options, Phase, Progress, Report, SchemaMode, TableProgress};
 use crate::transfer::{Cast, Error, FaultCode, Policy};
 
 /// The action `database.copy`.
@@ -154,6 +155,10 @@ fn done(context: &Context, report: &Report) -> Result<serde_json::Value, Trouble
     report_as_json(report)
 }
 
+fn portion(table: &TableProgress) -> Portion {
+    Portion { name: table.table.clone(), done: table.done, total: table.total, aside: table.quarantined }
+}
+
 /// Passes progress on; says in the log when another table begins.
 struct Watcher<'a> {
     context: &'a Context,
@@ -171,7 +176,7 @@ impl<'a> Watcher<'a> {
                 let current = progress.tables.iter().find(|table| table.done < table.total);
                 let current = current.map_or("", |table| table.table.as_str());
                 self.note(current);
-                self.context.progress(progress.done, Some(progress.total), "rows", current);
+                self.context.progress_by_portion("rows", progress.tables.iter().map(portion).collect());
             }
             Phase::Constraints => {
                 let total = Some(progress.constraints_total);

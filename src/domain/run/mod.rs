@@ -39,7 +39,7 @@ pub use event::{
 pub use evolve::{begin, evolve};
 pub use input::{Input, Outcome, ReactionVote};
 pub use message::{MessageKind, Owed, Place};
-pub use progress::Progress;
+pub use progress::{Portion, Progress};
 pub use rejection::Rejection;
 pub use schedule::{Forecast, PhaseForecast, forecast, next_deadline, planned};
 pub use start::{Holder, Rehearsal, StartRequest, start};

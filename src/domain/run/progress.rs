@@ -17,10 +17,25 @@ pub struct Progress {
     pub unit: String,
     /// What is being worked on, e.g. a table; may be empty.
     pub what: String,
+    /// What the work consists of, e.g. tables, in the order in which it is done; may be empty.
+    pub portions: Vec<Portion>,
     /// How much was done when counting began: rate and ETA count from there, also after a resumption.
     pub done_at_start: u64,
     /// When counting began.
     pub since: Timestamp,
     /// When this was reported.
     pub at: Timestamp,
+}
+
+/// A part of a step's work with a bar of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Portion {
+    /// Its name, e.g. a table's.
+    pub name: String,
+    /// How much of it is done, in the unit of the whole.
+    pub done: u64,
+    /// How much there is.
+    pub total: u64,
+    /// Of what is done, how much was put aside.
+    pub aside: u64,
 }

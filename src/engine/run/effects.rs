@@ -8,7 +8,7 @@ use tracing::debug;
 
 use super::Run;
 use crate::domain::incident::{OpenRequest, Opener, Severity};
-use crate::domain::run::{Effect, Failure, FailureKind, GateRef, Input, Outcome, ProcessGroup, Progress};
+use crate::domain::run::{Effect, Failure, FailureKind, GateRef, Input, Outcome, Portion, ProcessGroup, Progress};
 use crate::domain::{RunId, StepName, Timestamp};
 use crate::engine::activity::Active;
 use crate::engine::flight::Flight;
@@ -253,6 +253,17 @@ impl JobSink for Sink {
     }
 
     fn progress(&self, done: u64, total: Option<u64>, unit: &str, what: &str) {
+        self.show(done, total, unit, what, Vec::new());
+    }
+
+    fn progress_by_portion(&self, unit: &str, portions: Vec<Portion>) {
+        let (done, total) = portions.iter().fold((0, 0), |(done, total), portion| (done + portion.done, total + portion.total));
+        self.show(done, Some(total), unit, "", portions);
+    }
+}
+
+impl Sink {
+    fn show(&self, done: u64, total: Option<u64>, unit: &str, what: &str, portions: Vec<Portion>) {
         let at = self.shared.now();
         let (done_at_start, since) =
             *self.start.lock().expect("no code panics while it holds the start").get_or_insert((done, at));
@@ -263,6 +274,7 @@ impl JobSink for Sink {
             total,
             unit: unit.to_owned(),
             what: what.to_owned(),
+            portions,
             done_at_start,
             since,
             at,

@@ -22,7 +22,7 @@ use pointsman::actions::{
     Actions, PlanError, Planned, Planner, Registry, RunDirectories, SecretSource, Secrets, TargetReader, pin_files,
 };
 use pointsman::clock::ScaledClock;
-use pointsman::domain::run::{Event, Failure, Mode, Outcome, OutputFile, Reading, Started, State, begin, evolve};
+use pointsman::domain::run::{Event, Failure, Mode, Outcome, OutputFile, Portion, Reading, Started, State, begin, evolve};
 use pointsman::domain::runbook::Runbook;
 use pointsman::domain::{ChannelId, Person, Plan, RoleId, RoleName, RunId, Timestamp, UserId};
 use pointsman::engine::{Job, JobSink, Performer, Snapshot};
@@ -225,6 +225,11 @@ impl JobSink for Seen {
 
     fn progress(&self, done: u64, total: Option<u64>, _: &str, _: &str) {
         self.progress.lock().expect("unpoisoned").push((done, total));
+    }
+
+    fn progress_by_portion(&self, _: &str, portions: Vec<Portion>) {
+        let (done, total) = portions.iter().fold((0, 0), |(done, total), portion| (done + portion.done, total + portion.total));
+        self.progress.lock().expect("unpoisoned").push((done, Some(total)));
     }
 }
 
