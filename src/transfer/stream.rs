@@ -256,7 +256,8 @@ pub(super) fn read_batches(
     spares: &Receiver<Spare>,
     mut send: impl FnMut(Batch) -> ControlFlow<()>,
 ) -> Result<(), Error> {
-    let scan = Scan { connection, path, table, low: part.low, high: part.high, encoding: Encoding::Copy(table.format), order: None };
+    let scan =
+        Scan { connection, path, table, low: part.low, high: part.high, encoding: Encoding::Copy(table.format), order: None };
     let covered = part.seen();
     let mut seen = 0_u64;
     let spare = || spares.try_recv().unwrap_or_else(|_| Spare::fresh(limits));
@@ -306,15 +307,7 @@ pub(super) fn read_batches(
 
 impl Batch {
     fn after(running: Running, last_key: Option<Key>, rows: Vec<(usize, Key)>) -> Self {
-        Self {
-            payload: Vec::new(),
-            rows,
-            faults: Vec::new(),
-            changes: BTreeMap::new(),
-            last_key,
-            running,
-            last: false,
-        }
+        Self { payload: Vec::new(), rows, faults: Vec::new(), changes: BTreeMap::new(), last_key, running, last: false }
     }
 
     /// Empties the batch; `None` when a single large row made it so large that its memory is better given back.

@@ -10,7 +10,7 @@ use crate::transfer::error::{Error, Fault, FaultCode};
 use crate::transfer::plan::{Plan, TablePlan};
 use crate::transfer::policy::Policy;
 use crate::transfer::target::execute;
-use crate::transfer::verify::{RowsAt, comparable, read_rows_at, row_name};
+use crate::transfer::verify::{RowsAt, read_rows_at, row_name};
 
 /// Rows that are put aside in one statement.
 const CHUNK: i64 = 2_000;
@@ -37,12 +37,11 @@ pub(super) async fn sweep(
             retryable: false,
         });
     }
-    let (compared, _) = comparable(table);
     let mut swept = 0;
     loop {
-        let found = offending(connection, &compared, offenders).await?;
+        let found = offending(connection, table, offenders).await?;
         let faults: Vec<Fault> =
-            found.rows.iter().map(|(row, _)| fault(&compared, row, offenders.code, deferred, reason)).collect();
+            found.rows.iter().map(|(row, _)| fault(table, row, offenders.code, deferred, reason)).collect();
         let Some(first) = faults.first() else { return Ok(swept) };
         if table.policy_for("", offenders.code) == Policy::Fail {
             return Err(Error::Fault(Box::new(first.clone())));

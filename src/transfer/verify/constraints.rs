@@ -30,13 +30,14 @@ pub(super) async fn check(control: &mut PgConnection, plan: &Plan, options: &Opt
 async fn check_sequences(control: &mut PgConnection, plan: &Plan, report: &mut Report) -> Result<(), Error> {
     for (table, column, sequence) in sequence_columns(plan) {
         let read = format!(
-            "SELECT (SELECT max({})::int8 FROM {}), CASE WHEN is_called THEN last_value + p.seqincrement ELSE last_value END
-               FROM {sequence}, pg_sequence p WHERE p.seqrelid = '{}'::regclass",
+            "SELECT (SELECT CASE WHEN p.seqincrement > 0 THEN max({0}) ELSE min({0}) END::int8 FROM {1}),
+                    CASE WHEN is_called THEN last_value + p.seqincrement ELSE last_value END, p.seqincrement > 0
+               FROM {sequence}, pg_sequence p WHERE p.seqrelid = '{2}'::regclass",
             quoted(&column.target),
             table.target.qualified(),
             sequence.replace('\'', "''"),
         );
-        let (highest, next): (Option<i64>, i64) = sqlx::query_as(AssertSqlSafe(read))
+        let (highest, next, counts_up): (Option<i64>, i64, bool) = sqlx::query_as(AssertSqlSafe(read))
             .fetch_one(&mut *control)
             .await
             .map_err(|error| Error::server(format!("reading sequence {sequence}"), &error))?;
@@ -45,7 +46,7 @@ async fn check_sequences(control: &mut PgConnection, plan: &Plan, report: &mut R
             column: format!("{}.{}", table.name(), column.name),
             next,
             highest,
-            ahead: highest.is_none_or(|highest| next > highest),
+            ahead: highest.is_none_or(|highest| if counts_up { next > highest } else { next < highest }),
         };
         report.add_sequence(sequence);
     }

@@ -1,17 +1,22 @@
 //! Whether source and target hold the same: read anew from both databases, nothing taken from the copy's memory but the
 //! list of rows that it put aside.
 //!
-//! Each side is read once, row by row. The rows are brought to one spelling per type, hashed, and summed, so that
-//! the order does not matter. When the sums differ, a second reading of the differing part names rows and columns.
+//! Each side is read once, row by row. The rows are brought to one spelling per type and hashed. The hashes are summed, so that the
+//! order does not matter, and beside that chained in the order of the primary key. When the sums differ, a second reading of
+//! the differing part names rows and columns.
+//!
+//! Types whose spelling only PostgreSQL knows are spelled by PostgreSQL on both sides, which takes a second connection.
 //!
 //! Tolerances: none. Floating point numbers are compared bit by bit, instants to the microsecond, `numeric` with its digits,
 //! `jsonb` by content (order of keys and blanks do not count), `char(n)` without trailing blanks.
 
 mod constraints;
+mod order;
 mod report;
 mod side;
+mod spell;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,13 +31,13 @@ pub use report::{Check, Difference, DifferenceKind, Report, SequenceCheck, Table
 use super::cast::Cast;
 use super::copy::{Options as CopyOptions, SchemaMode};
 use super::error::{Error, FaultCode};
-use super::kind::Kind;
 use super::plan::{self, Plan, Purpose, TablePlan};
 use super::policy::Policy;
 use super::source::Snapshot;
 use super::{checkpoint, target};
+use order::Order;
 pub(super) use report::row_name;
-use side::{Aside, Compared, Selection};
+use side::{Aside, Compared, Selection, Task};
 pub(super) use side::{RowsAt, read_rows_at};
 
 /// What to compare, and how deep.
@@ -144,7 +149,7 @@ async fn verify(
 ) -> Result<Report, Error> {
     options.check()?;
     let mut control = target::connect(target).await?;
-    target::execute(&mut control, "making the session read-only", "SET default_transaction_read_only = on").await?;
+    target::execute(&mut control, "preparing the session", SESSION).await?;
     let path = source.to_owned();
     let (snapshot, schema) = super::copy::blocking(move || {
         let snapshot = Snapshot::open(&path, 1)?;
@@ -154,9 +159,16 @@ async fn verify(
     .await?;
     let existing = target::read_tables(&mut control, &options.target_schema).await?;
     let plan = plan::decide(schema, &existing, &options.as_copy(), Purpose::Compare)?;
-    let mut report = Report::default();
+    let mut speller = None;
+    if plan.tables.iter().any(spell::is_needed) {
+        let mut connection = target::connect(target).await?;
+        target::execute(&mut connection, "preparing the session", SESSION).await?;
+        speller = Some(connection);
+    }
+    let mut report = Report { excluded: options.exclude.clone(), ..Report::default() };
+    let mut sides = Sides { source: source.into(), snapshot: &snapshot, control: &mut control, speller };
     for (number, table) in plan.tables.iter().enumerate() {
-        let compared = compare_table(source, &snapshot, &mut control, table, options).await?;
+        let compared = sides.compare_table(table, options).await?;
         report.add_table(compared);
         progress(number + 1, plan.tables.len());
     }
@@ -168,61 +180,71 @@ async fn verify(
     Ok(report)
 }
 
-async fn compare_table(
-    source: &Path,
-    snapshot: &Snapshot,
-    control: &mut PgConnection,
-    table: &TablePlan,
-    options: &Options,
-) -> Result<TableReport, Error> {
-    let (comparable, not_compared) = comparable(table);
-    let comparable = Arc::new(comparable);
-    let aside = quarantined(control, options, table).await?;
-    let stride = table.source.rows.checked_div(options.samples).map_or(0, |stride| stride.max(1));
-    let first = Selection::Sample { stride };
-    let (ours, theirs) = both(source, snapshot, control, &comparable, &aside, first).await?;
-    let mut report = TableReport::new(table, &ours, &theirs, not_compared);
-    report.compare_samples(&comparable, &ours, &theirs);
-    let buckets = ours.differing_buckets(&theirs);
-    if !buckets.is_empty() && options.differences > 0 {
-        let chosen = Selection::Buckets(Arc::new(buckets.into_iter().take(BUCKETS_READ_AGAIN).collect()));
-        let (ours, theirs) = both(source, snapshot, control, &comparable, &aside, chosen).await?;
-        report.name_differences(&comparable, &ours, &theirs, options.differences);
+/// Nothing is written. Rows are wanted in the order of an index where there is one: they lie in that order after a load, and a server that
+/// has no statistics yet would sort whole tables on its disk instead.
+const SESSION: &str = "SET default_transaction_read_only = on; SET enable_sort = off; SET work_mem = '32MB'";
+
+/// Both databases, open.
+struct Sides<'a> {
+    source: Arc<Path>,
+    snapshot: &'a Snapshot,
+    control: &'a mut PgConnection,
+    /// For columns that only PostgreSQL can spell.
+    speller: Option<PgConnection>,
+}
+
+impl Sides<'_> {
+    async fn compare_table(&mut self, table: &TablePlan, options: &Options) -> Result<TableReport, Error> {
+        let aside = quarantined(self.control, options, table).await?;
+        let stride = table.source.rows.checked_div(options.samples).map_or(0, |stride| stride.max(1));
+        let order = Order::of(table);
+        let task = Task {
+            path: Arc::clone(&self.source),
+            table: Arc::new(table.clone()),
+            aside,
+            selection: Selection::Sample { stride },
+            order: order.as_ref().ok().cloned(),
+        };
+        let (ours, theirs) = self.read(&task).await?;
+        let mut report = TableReport::new(table, &ours, &theirs);
+        report.compare_order(&ours, &theirs, order.err());
+        report.compare_samples(table, &ours, &theirs);
+        let buckets = ours.differing_buckets(&theirs);
+        if !buckets.is_empty() && options.differences > 0 {
+            let chosen = Selection::Buckets(Arc::new(buckets.into_iter().take(BUCKETS_READ_AGAIN).collect()));
+            let (ours, theirs) = self.read(&Task { selection: chosen, order: None, ..task }).await?;
+            report.name_differences(table, &ours, &theirs, options.differences);
+        }
+        Ok(report)
     }
-    Ok(report)
+
+    /// Reads both sides at the same time.
+    async fn read(&mut self, task: &Task) -> Result<(Compared, Compared), Error> {
+        let connection =
+            self.snapshot.take_connections().pop().ok_or_else(|| Error::Defect("the snapshot is in use".to_owned()))?;
+        let own = task.clone();
+        let speller = self.speller.as_mut().filter(|_| spell::is_needed(&task.table));
+        let ours = async {
+            match speller {
+                Some(speller) => side::read_source_spelled(connection, own, speller).await,
+                None => {
+                    super::copy::blocking(move || {
+                        let ours = side::read_source(&connection, &own)?;
+                        Ok((connection, ours))
+                    })
+                    .await
+                }
+            }
+        };
+        let theirs = side::read_target(self.control, task);
+        let ((connection, ours), theirs) = futures_util::future::try_join(ours, theirs).await?;
+        self.snapshot.give_back(vec![connection]);
+        Ok((ours, theirs))
+    }
 }
 
 /// How many of the differing buckets are read again to name rows: each holds a 4096th of the table.
 const BUCKETS_READ_AGAIN: usize = 8;
-
-/// Reads both sides at the same time.
-async fn both(
-    source: &Path,
-    snapshot: &Snapshot,
-    control: &mut PgConnection,
-    table: &Arc<TablePlan>,
-    aside: &Aside,
-    selection: Selection,
-) -> Result<(Compared, Compared), Error> {
-    let connection = snapshot.take_connections().pop().ok_or_else(|| Error::Defect("the snapshot is in use".to_owned()))?;
-    let (path, plan, aside, chosen) = (source.to_owned(), Arc::clone(table), aside.clone(), selection.clone());
-    let ours = super::copy::blocking(move || {
-        let ours = side::read_source(&connection, &path, &plan, aside, chosen)?;
-        Ok((connection, ours))
-    });
-    let theirs = side::read_target(control, table, selection);
-    let ((connection, ours), theirs) = futures_util::future::try_join(ours, theirs).await?;
-    snapshot.give_back(vec![connection]);
-    Ok((ours, theirs))
-}
-
-/// The plan without the columns whose spelling only PostgreSQL knows, and the names of those.
-pub(super) fn comparable(table: &TablePlan) -> (TablePlan, Vec<String>) {
-    let mut comparable = table.clone();
-    comparable.columns.retain(|column| column.kind != Kind::Other);
-    let left = table.columns.iter().filter(|column| column.kind == Kind::Other).map(|column| column.name.clone()).collect();
-    (comparable, left)
-}
 
 /// The rows that the copy put aside.
 async fn quarantined(control: &mut PgConnection, options: &Options, table: &TablePlan) -> Result<Aside, Error> {
@@ -238,12 +260,14 @@ async fn quarantined(control: &mut PgConnection, options: &Options, table: &Tabl
             .fetch_all(control)
             .await
             .map_err(|error| Error::server("reading the quarantine", &error))?;
+    let mut keys = HashSet::new();
     for (key, hash) in rows {
         match hash.and_then(|hash| u128::from_str_radix(&hash, 16).ok()) {
             Some(hash) => *aside.hashes.entry(hash).or_default() += 1,
-            None => drop(aside.keys.insert(key)),
+            None => drop(keys.insert(key)),
         }
     }
+    aside.keys = Arc::new(keys);
     Ok(aside)
 }
 

@@ -15,6 +15,8 @@ use crate::transfer::temporal;
 pub struct Report {
     /// Every table, parents before children.
     pub tables: Vec<TableReport>,
+    /// Tables and columns that were left alone because the options say that they differ.
+    pub excluded: Vec<String>,
     /// Every sequence behind a compared column.
     pub sequences: Vec<SequenceCheck>,
     /// Every single check, in the order in which it was made.
@@ -59,14 +61,20 @@ pub struct TableReport {
     pub target_checksum: String,
     /// Whether the two are the same.
     pub checksum_equal: bool,
+    /// The checksum of the source's rows in the order of their primary key, 32 hex digits; `None` without a common order.
+    pub source_ordered: Option<String>,
+    /// The same of the target's rows.
+    pub target_ordered: Option<String>,
+    /// Whether the two are the same; `None` without a common order.
+    pub ordered_equal: Option<bool>,
+    /// Why there is no common order; empty if there is one.
+    pub unordered: String,
     /// Rows that were compared value by value.
     pub samples_compared: u64,
     /// Of these, those without a difference.
     pub samples_equal: u64,
     /// Differences by row and column, as many as were asked for.
     pub differences: Vec<Difference>,
-    /// Columns whose spelling only PostgreSQL knows; they count in no checksum.
-    pub not_compared: Vec<String>,
 }
 
 /// One difference.
@@ -107,14 +115,14 @@ pub struct SequenceCheck {
     pub column: String,
     /// The next value that it hands out.
     pub next: i64,
-    /// The highest value in the column; `None` for an empty table.
+    /// The highest value in the column, the lowest where the sequence counts down; `None` for an empty table.
     pub highest: Option<i64>,
-    /// Whether `next` is beyond `highest`.
+    /// Whether `next` is beyond it.
     pub ahead: bool,
 }
 
 impl TableReport {
-    pub(super) fn new(table: &TablePlan, ours: &Compared, theirs: &Compared, not_compared: Vec<String>) -> Self {
+    pub(super) fn new(table: &TablePlan, ours: &Compared, theirs: &Compared) -> Self {
         let source_rows = ours.total.rows + ours.quarantined + ours.unconvertible;
         let faults = ours.faults.iter().map(|fault| Difference {
             row: fault.key.clone(),
@@ -133,11 +141,29 @@ impl TableReport {
             source_checksum: ours.total.to_hex(),
             target_checksum: theirs.total.to_hex(),
             checksum_equal: ours.total == theirs.total,
+            source_ordered: None,
+            target_ordered: None,
+            ordered_equal: None,
+            unordered: String::new(),
             samples_compared: 0,
             samples_equal: 0,
             differences: faults.collect(),
-            not_compared,
         }
+    }
+
+    /// Compares the checksums in the order of the key. `reason` says why there are none.
+    pub(super) fn compare_order(&mut self, ours: &Compared, theirs: &Compared, reason: Option<String>) {
+        let (source, target) = (ours.ordered.clone(), theirs.ordered.clone());
+        self.ordered_equal = source.as_ref().zip(target.as_ref()).map(|(source, target)| source == target);
+        self.unordered = match (reason, &source, &target) {
+            (Some(reason), ..) => reason,
+            (None, None, _) => {
+                "SQLite sorts its key in another order, as it does for values of several types or with a collation".to_owned()
+            }
+            (None, _, None) => "the target's rows do not come in the order of their key; it may hold a key twice".to_owned(),
+            (None, Some(_), Some(_)) => String::new(),
+        };
+        (self.source_ordered, self.target_ordered) = (source, target);
     }
 
     pub(super) fn compare_samples(&mut self, table: &TablePlan, ours: &Compared, theirs: &Compared) {
@@ -257,6 +283,9 @@ impl Report {
         for (name, passed, detail) in checks {
             self.add_check(&name, passed, detail);
         }
+        if let (Some(equal), Some(source), Some(target)) = (table.ordered_equal, &table.source_ordered, &table.target_ordered) {
+            self.add_check(&format!("order of `{name}`"), equal, format!("source {source}, target {target}"));
+        }
         self.tables.push(table);
     }
 
@@ -286,13 +315,18 @@ impl Report {
         let _ = writeln!(out, "# Verification: {verdict}\n\n{} of {} checks passed.\n", self.passed, self.passed + self.failed);
         let _ = writeln!(
             out,
-            "| Table | Rows in source | Rows in target | Put aside | Content | Values compared |\n|---|---:|---:|---:|---|---:|"
+            "| Table | Rows in source | Rows in target | Put aside | Content | In order | Values compared |\n|---|---:|---:|---:|---|---|---:|"
         );
         for table in &self.tables {
-            let content = if table.checksum_equal { "same" } else { "**differs**" };
+            let word = |equal: bool| if equal { "same" } else { "**differs**" };
+            let content = word(table.checksum_equal);
+            let ordered = match (table.ordered_equal, &table.target_ordered) {
+                (Some(equal), Some(checksum)) => format!("{} `{}`", word(equal), &checksum[..8]),
+                _ => "no order".to_owned(),
+            };
             let _ = writeln!(
                 out,
-                "| `{}` | {} | {} | {} | {content} `{}` | {} of {} rows |",
+                "| `{}` | {} | {} | {} | {content} `{}` | {ordered} | {} of {} rows |",
                 table.table,
                 table.source_rows,
                 table.target_rows,
@@ -304,17 +338,12 @@ impl Report {
         }
         self.write_failures(&mut out);
         self.write_differences(&mut out);
-        let not_compared: Vec<String> = self
-            .tables
-            .iter()
-            .flat_map(|table| table.not_compared.iter().map(|column| format!("`{}.{column}`", table.table)))
-            .collect();
-        if !not_compared.is_empty() {
-            let _ = writeln!(
-                out,
-                "\nNot compared, because only PostgreSQL knows how these types are spelled: {}.",
-                not_compared.join(", ")
-            );
+        for table in self.tables.iter().filter(|table| !table.unordered.is_empty()) {
+            let _ = writeln!(out, "\nNo checksum in order for `{}`: {}.", table.table, table.unordered);
+        }
+        if !self.excluded.is_empty() {
+            let names = self.excluded.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let _ = writeln!(out, "\nNot compared, because the options leave them out: {names}.");
         }
         out
     }

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use futures_util::TryStreamExt as _;
 use rusqlite::Connection;
 use sqlx::postgres::PgConnection;
+use tokio::sync::mpsc;
 
+use super::order::{Order, Ordered};
+use super::spell::{CHUNK_BYTES, CHUNK_ROWS, Pending, Speller};
 use crate::transfer::digest::{Content, row_hash};
 use crate::transfer::encode::BINARY_HEADER;
 use crate::transfer::error::{Error, Fault};
@@ -47,6 +50,8 @@ pub(super) enum Kept {
 #[derive(Debug)]
 pub(super) struct Compared {
     pub(super) total: Content,
+    /// The checksum in the order of the key; `None` when it was not asked for, or when the rows did not come in that order.
+    pub(super) ordered: Option<String>,
     buckets: Vec<Content>,
     /// By the hash of the key; without a key, by that of the row, with how often it occurs.
     pub(super) kept: HashMap<u128, (Kept, u64)>,
@@ -61,6 +66,7 @@ impl Compared {
     fn new() -> Self {
         Self {
             total: Content::default(),
+            ordered: None,
             buckets: vec![Content::default(); BUCKETS],
             kept: HashMap::new(),
             quarantined: 0,
@@ -87,14 +93,16 @@ struct Reading {
     key_end: usize,
     selection: Selection,
     scratch: Vec<u8>,
+    ordered: Option<Ordered>,
     compared: Compared,
 }
 
 impl Reading {
-    fn new(table: &TablePlan, selection: Selection) -> Self {
+    fn new(table: &TablePlan, selection: Selection, order: Option<&Order>) -> Self {
         let key = table.key_positions();
         let key_end = key.iter().flatten().max().map_or(0, |last| last + 1);
-        Self { key, key_end, selection, scratch: Vec::new(), compared: Compared::new() }
+        let ordered = order.map(|_| Ordered::new(table));
+        Self { key, key_end, selection, scratch: Vec::new(), ordered, compared: Compared::new() }
     }
 
     fn add(&mut self, row: &[u8]) {
@@ -102,6 +110,9 @@ impl Reading {
         let key = self.key_hash(row).unwrap_or(hash);
         let bucket = usize::try_from(key % BUCKETS as u128).unwrap_or(0);
         self.compared.total.add(hash);
+        if let Some(ordered) = &mut self.ordered {
+            ordered.add(row, hash);
+        }
         self.compared.buckets[bucket].add(hash);
         let chosen = match &self.selection {
             Selection::Sample { stride: 0 } => false,
@@ -128,6 +139,10 @@ impl Reading {
         }
         Some(row_hash(&self.scratch))
     }
+
+    fn finish(self) -> Compared {
+        Compared { ordered: self.ordered.and_then(Ordered::finish), ..self.compared }
+    }
 }
 
 /// The fields of a row: each its length, -1 for NULL, and its bytes.
@@ -153,7 +168,7 @@ impl<'a> Iterator for Fields<'a> {
 /// content, with how often it occurs.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Aside {
-    pub(super) keys: HashSet<String>,
+    pub(super) keys: Arc<HashSet<String>>,
     pub(super) hashes: HashMap<u128, u64>,
 }
 
@@ -175,40 +190,115 @@ impl Aside {
     }
 }
 
-/// Reads the source. Rows that were put aside are counted and otherwise passed over.
-pub(super) fn read_source(
-    connection: &Connection,
-    path: &Path,
-    table: &TablePlan,
-    mut aside: Aside,
-    selection: Selection,
-) -> Result<Compared, Error> {
-    let mut reading = Reading::new(table, selection);
-    let mut buffer = Vec::new();
-    let scan = Scan { connection, path, table, low: None, high: None, encoding: Encoding::Compared };
-    scan.run(&mut buffer, |row, buffer| {
-        let bytes = row.fault.is_none().then(|| &buffer[row.start..]);
-        if aside.takes(|| key_text(table, &row.key), bytes) {
-            reading.compared.quarantined += 1;
-        } else if let Some(fault) = row.fault {
-            reading.compared.unconvertible += 1;
-            if reading.compared.faults.len() < FAULTS_MAX {
-                reading.compared.faults.push(fault);
-            }
-        } else {
-            reading.add(&buffer[row.start..]);
+/// What one reading of one table needs to know.
+#[derive(Debug, Clone)]
+pub(super) struct Task {
+    pub(super) path: Arc<Path>,
+    pub(super) table: Arc<TablePlan>,
+    pub(super) aside: Aside,
+    pub(super) selection: Selection,
+    /// For a checksum in this order.
+    pub(super) order: Option<Order>,
+}
+
+impl Task {
+    fn scan<'a>(&'a self, connection: &'a Connection) -> Scan<'a> {
+        let order = self.order.as_ref().and_then(|order| order.source.as_deref());
+        Scan { connection, path: &self.path, table: &self.table, low: None, high: None, encoding: Encoding::Compared, order }
+    }
+}
+
+/// Rows of the source on their way in. Those that were put aside are counted and otherwise passed over.
+struct SourceReading {
+    reading: Reading,
+    aside: Aside,
+}
+
+impl SourceReading {
+    fn new(task: &Task) -> Self {
+        Self { reading: Reading::new(&task.table, task.selection.clone(), task.order.as_ref()), aside: task.aside.clone() }
+    }
+
+    fn add(&mut self, key: impl FnOnce() -> String, row: Result<&[u8], Box<Fault>>) {
+        if self.aside.takes(key, row.as_ref().ok().copied()) {
+            self.reading.compared.quarantined += 1;
+            return;
         }
+        match row {
+            Ok(row) => self.reading.add(row),
+            Err(fault) => {
+                self.reading.compared.unconvertible += 1;
+                if self.reading.compared.faults.len() < FAULTS_MAX {
+                    self.reading.compared.faults.push(*fault);
+                }
+            }
+        }
+    }
+}
+
+/// Reads the source.
+pub(super) fn read_source(connection: &Connection, task: &Task) -> Result<Compared, Error> {
+    let mut source = SourceReading::new(task);
+    task.scan(connection).run(&mut Vec::new(), |row, buffer| {
+        let bytes = row.fault.map_or_else(|| Ok(&buffer[row.start..]), |fault| Err(Box::new(fault)));
+        source.add(|| key_text(&task.table, &row.key), bytes);
         buffer.clear();
         Ok(ControlFlow::Continue(()))
     })?;
-    Ok(reading.compared)
+    Ok(source.reading.finish())
+}
+
+/// Reads a source with columns that only PostgreSQL can spell: its rows go by `speller` in chunks.
+pub(super) async fn read_source_spelled(
+    connection: Connection,
+    task: Task,
+    speller: &mut PgConnection,
+) -> Result<(Connection, Compared), Error> {
+    let (sender, mut chunks) = mpsc::channel::<Vec<Pending>>(1);
+    let own = task.clone();
+    let reading = crate::transfer::copy::blocking(move || {
+        send_chunks(&connection, &own, &sender)?;
+        Ok(connection)
+    });
+    let spelling = async {
+        let mut source = SourceReading::new(&task);
+        let words = Speller::new(&task.table);
+        while let Some(mut chunk) = chunks.recv().await {
+            words.spell(speller, &mut chunk).await?;
+            for Pending { key, row } in chunk {
+                source.add(|| key, row.as_deref().map_err(Clone::clone));
+            }
+        }
+        Ok(source.reading.finish())
+    };
+    futures_util::future::try_join(reading, spelling).await
+}
+
+fn send_chunks(connection: &Connection, task: &Task, sender: &mpsc::Sender<Vec<Pending>>) -> Result<(), Error> {
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
+    task.scan(connection).run(&mut Vec::new(), |row, buffer| {
+        bytes += buffer.len();
+        let found = row.fault.map_or_else(|| Ok(buffer[row.start..].to_vec()), |fault| Err(Box::new(fault)));
+        buffer.clear();
+        chunk.push(Pending { key: key_text(&task.table, &row.key), row: found });
+        if chunk.len() < CHUNK_ROWS && bytes < CHUNK_BYTES {
+            return Ok(ControlFlow::Continue(()));
+        }
+        bytes = 0;
+        // A receiver that is gone has ended the comparison.
+        let sent = sender.blocking_send(std::mem::take(&mut chunk));
+        Ok(if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    let _ = sender.blocking_send(chunk);
+    Ok(())
 }
 
 /// Reads the target.
-pub(super) async fn read_target(control: &mut PgConnection, table: &TablePlan, selection: Selection) -> Result<Compared, Error> {
-    let mut reading = Reading::new(table, selection);
-    read_rows(control, table, "", |row| reading.add(row)).await?;
-    Ok(reading.compared)
+pub(super) async fn read_target(control: &mut PgConnection, task: &Task) -> Result<Compared, Error> {
+    let mut reading = Reading::new(&task.table, task.selection.clone(), task.order.as_ref());
+    let order = task.order.as_ref().map(|order| format!(" ORDER BY {}", order.target)).unwrap_or_default();
+    read_rows(control, &task.table, &order, |row| reading.add(row)).await?;
+    Ok(reading.finish())
 }
 
 /// Rows of the target, whole and hashed.
@@ -235,7 +325,7 @@ pub(in crate::transfer) async fn read_rows_at(
 async fn read_rows(
     control: &mut PgConnection,
     table: &TablePlan,
-    filter: &str,
+    clauses: &str,
     mut each: impl FnMut(&[u8]),
 ) -> Result<(), Error> {
     let doing = format!("reading table {}", table.target.qualified());
@@ -245,7 +335,7 @@ async fn read_rows(
         if column.kind.is_compared_as_text() { format!("{name}::text") } else { name }
     });
     let columns = columns.collect::<Vec<_>>().join(", ");
-    let statement = format!("COPY (SELECT {columns} FROM {}{filter}) TO STDOUT (FORMAT binary)", table.target.qualified());
+    let statement = format!("COPY (SELECT {columns} FROM {}{clauses}) TO STDOUT (FORMAT binary)", table.target.qualified());
     let mut stream = control.copy_out_raw(&statement).await.map_err(failed)?;
     let mut rows = Rows { pending: Vec::new(), started: false };
     while let Some(chunk) = stream.try_next().await.map_err(failed)? {

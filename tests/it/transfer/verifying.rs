@@ -23,6 +23,84 @@ async fn an_equal_pair_passes_every_check() {
     let item = &report.tables[0];
     assert!(item.checksum_equal && item.samples_compared > 500 && item.samples_compared == item.samples_equal, "{item:?}");
     assert!(report.to_markdown().starts_with("# Verification: everything agrees"));
+    assert_eq!((item.ordered_equal, item.unordered.as_str()), (Some(true), ""));
+    assert_eq!(item.source_ordered.as_ref().map(String::len), Some(32));
+    // Rows without a key have no order, and the report says so.
+    assert_eq!((report.tables[1].ordered_equal, report.tables[1].unordered.as_str()), (None, "it has no primary key"));
+    assert!(report.to_markdown().contains("No checksum in order for `log`: it has no primary key."), "{}", report.to_markdown());
+}
+
+#[tokio::test]
+async fn rows_are_compared_in_the_order_of_their_key_where_both_sides_have_one() {
+    let pair = Pair::new(
+        "CREATE TABLE words (k TEXT PRIMARY KEY, v INT); INSERT INTO words SELECT char(1100 - value) || 'Zz', value FROM series(900);
+         CREATE TABLE pairs (a BOOLEAN, b INTEGER, c BLOB, PRIMARY KEY (c, b, a)) WITHOUT ROWID; INSERT INTO pairs SELECT value % 2, -value, CAST('x' || (value / 7) AS BLOB) FROM series(50);
+         CREATE TABLE reals (r REAL PRIMARY KEY); INSERT INTO reals SELECT (value - 25) / 8.0 FROM series(50);
+         CREATE TABLE mixed (k PRIMARY KEY); INSERT INTO mixed VALUES ('10'), (9), (100);
+         CREATE TABLE folded (k TEXT COLLATE NOCASE PRIMARY KEY) WITHOUT ROWID; INSERT INTO folded VALUES ('a'), ('B'), ('c');
+         CREATE TABLE sums (d DECIMAL(9,2) PRIMARY KEY); INSERT INTO sums VALUES (1), (2);",
+    )
+    .await;
+    pair.postgres(
+        "CREATE TABLE words (k text PRIMARY KEY, v int); CREATE TABLE pairs (a boolean, b bigint, c bytea, PRIMARY KEY (a, b, c)); CREATE TABLE reals (r float8 PRIMARY KEY);
+         CREATE TABLE mixed (k text PRIMARY KEY); CREATE TABLE folded (k text PRIMARY KEY); CREATE TABLE sums (d numeric(9,2) PRIMARY KEY)",
+    )
+    .await;
+    pair.copy(&options(500)).await.expect("copies");
+    let report = pair.expect_verified(&options(500)).await;
+    let ordered: Vec<_> = report.tables.iter().map(|table| (table.table.as_str(), table.ordered_equal)).collect();
+    assert_eq!(
+        ordered,
+        [("folded", None), ("mixed", None), ("pairs", Some(true)), ("reals", Some(true)), ("sums", None), ("words", Some(true))]
+    );
+    assert!(report.tables[0].unordered.starts_with("SQLite sorts its key in another order"), "{report:?}");
+    assert!(report.tables[4].unordered.contains("`d` (numeric(9,2))"), "{report:?}");
+    pair.postgres("UPDATE words SET v = 0 WHERE v = 450").await;
+    let report = pair.verify(&Options::of_copy(&options(500))).await;
+    assert_eq!(report.tables[5].ordered_equal, Some(false));
+    assert!(report.checks.iter().any(|check| check.name == "order of `words`" && !check.passed), "{report:?}");
+}
+
+#[tokio::test]
+async fn values_that_only_postgresql_can_spell_are_compared_in_its_spelling() {
+    let pair = Pair::new(
+        "CREATE TABLE odd (id INTEGER PRIMARY KEY, ip TEXT, span TEXT, list TEXT, sort TEXT, bits TEXT, words TEXT);
+         INSERT INTO odd VALUES (1, '010.1.2.3', '90 minutes', '{ 1,2 , NULL}', '(3,7]', '101', 'b a'), (2, '::0001/64', 'P1Y2M', '{}', 'empty', '000', NULL), (3, NULL, NULL, NULL, NULL, NULL, '');
+         INSERT INTO odd SELECT 3 + value, '10.0.' || (value / 256) || '.' || (value % 256), value || ' s', '{' || value || '}', '[1,' || (value + 1) || ')', '110', 'w' || value FROM series(2500);
+         UPDATE odd SET ip = '10.1.2.3' WHERE id = 1;",
+    )
+    .await;
+    pair.postgres("CREATE DOMAIN evens AS int[]; CREATE TABLE odd (id bigint PRIMARY KEY, ip inet, span interval, list evens, sort int4range, bits bit(3), words tsvector)").await;
+    pair.copy(&options(1000)).await.expect("copies");
+    assert_eq!(
+        pair.read("SELECT concat_ws(' ', ip, span, list, sort, words) FROM odd WHERE id = 1").await,
+        "10.1.2.3 01:30:00 {1,2,NULL} [4,8) 'a' 'b'"
+    );
+    let report = pair.expect_verified(&options(1000)).await;
+    assert!(report.tables[0].samples_compared > 0 && report.tables[0].ordered_equal == Some(true), "{report:?}");
+    // A difference that only its type knows is named in the type's spelling.
+    pair.postgres("UPDATE odd SET span = '91 minutes' WHERE id = 1; UPDATE odd SET sort = '[4,9)' WHERE id = 1; UPDATE odd SET list = '{1,2,3}' WHERE id = 2000").await;
+    let report = pair.verify(&Options::of_copy(&options(1000))).await;
+    let named = report.tables[0]
+        .differences
+        .iter()
+        .map(|found| format!("{} {} {} {}", found.row, found.column, found.source, found.target));
+    let mut named: Vec<String> = named.collect();
+    named.sort_unstable();
+    assert_eq!(named, ["id=1 sort '[4,8)' '[4,9)'", "id=1 span '01:30:00' '01:31:00'", "id=2000 list '{1997}' '{1,2,3}'"]);
+    // A value that the type cannot read and that nobody put aside is a difference too.
+    pair.sqlite("UPDATE odd SET ip = '10.0.0.999' WHERE id = 5");
+    let report = pair.verify(&Options::of_copy(&options(1000))).await;
+    let found =
+        |found: &&pointsman::transfer::verify::Difference| found.kind == DifferenceKind::Unconvertible && found.row == "id=5";
+    assert_eq!(report.tables[0].differences.iter().filter(found).count(), 1, "{:?}", report.tables[0].differences);
+    let excluded = Options { exclude: vec!["odd.ip".to_owned(), "odd.span".to_owned()], ..Options::of_copy(&options(1000)) };
+    assert!(
+        pair.verify(&excluded)
+            .await
+            .to_markdown()
+            .contains("Not compared, because the options leave them out: `odd.ip`, `odd.span`.")
+    );
 }
 
 #[tokio::test]
