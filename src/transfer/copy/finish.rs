@@ -5,18 +5,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use secrecy::SecretString;
-use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
 use super::options::Options;
 use super::progress::Tracker;
 use super::report::SequenceReport;
+use super::sequence;
 use super::sweep;
 use crate::transfer::checkpoint::{self, Noted};
 use crate::transfer::create::{WAVE_INDEXES, WAVE_VALIDATION};
 use crate::transfer::error::{Error, FaultCode};
-use crate::transfer::plan::{ColumnPlan, Plan, TablePlan};
-use crate::transfer::source::{LeftOut, quoted};
+use crate::transfer::plan::Plan;
+use crate::transfer::source::LeftOut;
 use crate::transfer::target::{self, execute};
 
 /// Memory of the server for building one index. Source: the advice for loading in
@@ -44,8 +44,8 @@ pub(super) async fn finish(
         let found = existing.iter().find(|found| found.name == table.target.name);
         for column in &table.columns {
             let now = found.and_then(|found| found.columns.iter().find(|known| known.name == column.target));
-            if let Some(sequence) = now.and_then(|now| now.sequence.as_deref()) {
-                sequences.push(set_sequence(control, table, column, sequence).await?);
+            if let Some((found, sequence)) = found.zip(now.and_then(|now| now.sequence.as_deref())) {
+                sequences.push(sequence::set(control, table, column, found, sequence).await?);
             }
         }
         if options.analyze {
@@ -160,38 +160,4 @@ impl Maker<'_> {
         execute(connection, &doing, "COMMIT").await?;
         Ok(None)
     }
-}
-
-/// Sets a sequence beyond every value of its column and beyond what SQLite's AUTOINCREMENT has handed out; never back.
-async fn set_sequence(
-    control: &mut PgConnection,
-    table: &TablePlan,
-    column: &ColumnPlan,
-    sequence: &str,
-) -> Result<SequenceReport, Error> {
-    let doing = format!("setting sequence {sequence} of `{}.{}`", table.name(), column.name);
-    let failed = |error| Error::server(&doing, &error);
-    let max: Option<i64> = sqlx::query_scalar(AssertSqlSafe(format!(
-        "SELECT max({})::int8 FROM {}",
-        quoted(&column.target),
-        table.target.qualified()
-    )))
-    .fetch_one(&mut *control)
-    .await
-    .map_err(failed)?;
-    let is_key = table.source.primary_key == [column.source];
-    let highest = max.max(table.source.autoincrement.filter(|_| is_key));
-    let read = format!(
-        "SELECT CASE WHEN is_called THEN last_value + (SELECT seqincrement FROM pg_sequence WHERE seqrelid = '{}'::regclass) ELSE last_value END FROM {sequence}",
-        sequence.replace('\'', "''")
-    );
-    let next: i64 = sqlx::query_scalar(AssertSqlSafe(read)).fetch_one(&mut *control).await.map_err(failed)?;
-    let next = match highest.filter(|highest| *highest >= next) {
-        None => next,
-        Some(highest) => {
-            let set = "SELECT setval($1::regclass, $2) + (SELECT seqincrement FROM pg_sequence WHERE seqrelid = $1::regclass)";
-            sqlx::query_scalar(set).bind(sequence).bind(highest).fetch_one(&mut *control).await.map_err(failed)?
-        }
-    };
-    Ok(SequenceReport { sequence: sequence.to_owned(), column: format!("{}.{}", table.name(), column.name), next })
 }

@@ -12,6 +12,7 @@ mod plan;
 mod progress;
 mod quarantine;
 mod report;
+mod sequence;
 mod sweep;
 mod undo;
 
@@ -24,7 +25,7 @@ pub use options::{FaultLimit, OnFault, Options, SchemaMode};
 pub use plan::{Plan, PlannedColumn, PlannedFault, PlannedTable, plan};
 pub use progress::{Phase, Progress, TableProgress};
 pub use quarantine::write_quarantine;
-pub use report::{ChangeReport, FaultReport, Report, SequenceReport, TableReport};
+pub use report::{ChangeReport, FaultReport, Report, SequenceProof, SequenceReport, TableReport};
 pub use undo::undo;
 
 pub(super) use begin::blocking;

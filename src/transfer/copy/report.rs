@@ -97,6 +97,30 @@ pub struct SequenceReport {
     pub column: String,
     /// The next value that it hands out.
     pub next: i64,
+    /// How it was seen that no row holds that value.
+    pub proof: SequenceProof,
+}
+
+/// What was tried in a transaction that was rolled back, without using a number up and with the application's triggers at rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SequenceProof {
+    /// A copy of an existing row, with the next value as its key, was inserted.
+    CopiedRow,
+    /// A row of defaults was inserted.
+    DefaultRow,
+    /// The next value was drawn and looked up: the table takes neither of the two rows, because other keys or conditions forbid it.
+    FreeNumber,
+}
+
+impl SequenceProof {
+    fn as_text(self) -> &'static str {
+        match self {
+            Self::CopiedRow => "a copy of a row was inserted with it and rolled back",
+            Self::DefaultRow => "a row of defaults was inserted with it and rolled back",
+            Self::FreeNumber => "it was drawn, no row holds it, and the draw was rolled back",
+        }
+    }
 }
 
 impl Report {
@@ -165,6 +189,11 @@ impl Report {
             .iter()
             .map(|change| format!("- {} values of `{}.{}` by `{}`", change.values, change.table, change.column, change.rule));
         section(&mut out, "Changed by policy", changes.collect());
+        let sequences = self
+            .sequences
+            .iter()
+            .map(|sequence| format!("- `{}` gets {} next: {}", sequence.column, sequence.next, sequence.proof.as_text()));
+        section(&mut out, "Sequences", sequences.collect());
         let left_out = self.left_out.iter().map(|item| format!("- {} `{}`: {}", item.kind, item.name, item.reason));
         section(&mut out, "Not carried over", left_out.collect());
         out

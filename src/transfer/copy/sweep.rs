@@ -40,8 +40,7 @@ pub(super) async fn sweep(
     let mut swept = 0;
     loop {
         let found = offending(connection, table, offenders).await?;
-        let faults: Vec<Fault> =
-            found.rows.iter().map(|(row, _)| fault(table, row, offenders.code, deferred, reason)).collect();
+        let faults: Vec<Fault> = found.rows.iter().map(|(row, _)| fault(table, row, offenders.code, deferred, reason)).collect();
         let Some(first) = faults.first() else { return Ok(swept) };
         if table.policy_for("", offenders.code) == Policy::Fail {
             return Err(Error::Fault(Box::new(first.clone())));
