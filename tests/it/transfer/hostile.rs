@@ -1,6 +1,6 @@
 //! Data as users have it: every planted fault is found, none more, none fewer, and every good row is loaded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pointsman::transfer::copy::{FaultLimit, OnFault, Options};
 use pointsman::transfer::{Cast, Error, FaultCode, Policy, verify};
@@ -18,7 +18,9 @@ impl Dice {
 }
 
 /// A column, an SQL literal that does not fit into it, and the fault that must be found.
-const PLANTS: &[(&str, &str, &str)] = &[
+type Plant = (&'static str, &'static str, &'static str);
+
+const PLANTS: &[Plant] = &[
     ("n", "'many'", "wrong_type"),
     ("n", "2.5", "inexact"),
     ("n", "1e300", "out_of_range"),
@@ -60,10 +62,10 @@ const SCHEMA: &str = "CREATE TABLE parent (id INTEGER PRIMARY KEY);
 INSERT INTO parent VALUES (1), (2), (3);
 CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, r REAL, d DECIMAL(10,2), t TEXT, b BLOB, flag BOOLEAN, at DATETIME, day DATE, u UUID, j JSON, epoch, key TEXT, parent INTEGER REFERENCES parent, size INTEGER);";
 
-/// Inserts `rows` rows, about every twentieth with one planted fault; returns the plants as `id column code`.
-fn plant(pair: &Pair, rows: u64, seed: u64) -> Vec<String> {
+/// Inserts `rows` rows, about every twentieth with one planted fault; returns the plants by `id column code`.
+fn plant(pair: &Pair, rows: u64, seed: u64) -> BTreeMap<String, Plant> {
     let mut dice = Dice(seed);
-    let mut planted = Vec::new();
+    let mut planted = BTreeMap::new();
     let mut sql = String::from("BEGIN;");
     let mut twins = 0;
     for id in 1..=rows {
@@ -91,13 +93,13 @@ fn plant(pair: &Pair, rows: u64, seed: u64) -> Vec<String> {
             ("size", "1".to_owned()),
         ]);
         if dice.roll(20) == 0 {
-            let (column, literal, code) = PLANTS[usize::try_from(dice.roll(PLANTS.len() as u64)).expect("small")];
+            let plant @ (column, literal, code) = PLANTS[usize::try_from(dice.roll(PLANTS.len() as u64)).expect("small")];
             values.insert(column, literal.to_owned());
             twins += u64::from(code == "duplicate_key");
             // The first of equal keys is a good row.
             if code != "duplicate_key" || twins > 1 {
                 let column = if matches!(code, "duplicate_key" | "orphan" | "check_violation") { "" } else { column };
-                planted.push(format!("id={id} {column} {code}"));
+                planted.insert(format!("id={id} {column} {code}"), plant);
             }
         }
         let (names, values): (Vec<_>, Vec<_>) = values.into_iter().unzip();
@@ -105,15 +107,34 @@ fn plant(pair: &Pair, rows: u64, seed: u64) -> Vec<String> {
     }
     sql.push_str("COMMIT;");
     pair.sqlite(&sql);
-    planted.sort();
     planted
 }
 
+/// How many of each kind were planted and found; `bin/bench faults` shows it.
+fn table(title: &str, planted: &BTreeMap<String, Plant>, found: &[String]) -> String {
+    let mut kinds: BTreeMap<Plant, (u64, u64)> = BTreeMap::new();
+    for (line, plant) in planted {
+        let (count, hits) = kinds.entry(*plant).or_default();
+        *count += 1;
+        *hits += u64::from(found.contains(line));
+    }
+    let mut out = format!(
+        "# {title}: {} planted, {} found\n| Column | Value | Fault | Planted | Found |\n|---|---|---|---:|---:|\n",
+        planted.len(),
+        found.len()
+    );
+    for ((column, literal, code), (count, hits)) in kinds {
+        out.push_str(&format!("| {column} | {literal} | {code} | {count} | {hits} |\n"));
+    }
+    out
+}
+
 /// Expects that exactly the planted rows were put aside, for the planted reasons.
-async fn expect_found(pair: &Pair, planted: &[String]) {
+async fn expect_found(title: &str, pair: &Pair, planted: &BTreeMap<String, Plant>) {
     let found = found(pair).await;
-    let more: Vec<_> = found.iter().filter(|line| !planted.contains(line)).collect();
-    let fewer: Vec<_> = planted.iter().filter(|line| !found.contains(line)).collect();
+    println!("{}", table(title, planted, &found));
+    let more: Vec<_> = found.iter().filter(|line| !planted.contains_key(*line)).collect();
+    let fewer: Vec<_> = planted.keys().filter(|line| !found.contains(line)).collect();
     assert!(
         more.is_empty() && fewer.is_empty() && found.len() == planted.len(),
         "found and not planted: {more:?}, planted and not found: {fewer:?}"
@@ -135,6 +156,7 @@ fn quarantining() -> Options {
 
 #[tokio::test]
 async fn every_planted_fault_is_found_in_an_existing_schema() {
+    let mut kinds = BTreeSet::new();
     for seed in [1, 2] {
         let pair = Pair::new(SCHEMA).await;
         pair.postgres(
@@ -146,11 +168,13 @@ async fn every_planted_fault_is_found_in_an_existing_schema() {
         let planted = plant(&pair, 3_000, seed);
         assert!(planted.len() > 100);
         let report = pair.copy(&quarantining()).await.expect("every good row is loaded");
-        expect_found(&pair, &planted).await;
+        expect_found(&format!("existing schema, seed {seed}"), &pair, &planted).await;
         assert_eq!((report.quarantined, report.rows + report.quarantined), (planted.len() as u64, 3_003));
         assert_eq!(report.faults.iter().map(|fault| fault.rows).sum::<u64>(), report.quarantined);
         pair.expect_verified(&quarantining()).await;
+        kinds.extend(planted.into_values());
     }
+    assert_eq!(kinds.len(), PLANTS.len(), "every kind was planted");
 }
 
 #[tokio::test]
@@ -166,7 +190,7 @@ async fn every_planted_fault_is_found_in_a_created_schema() {
     );
     pair.sqlite("PRAGMA writable_schema = on; UPDATE sqlite_schema SET sql = 'CREATE UNIQUE INDEX by_key ON t (key)' WHERE name = 'by_key'; PRAGMA writable_schema = reset;");
     let report = pair.copy(&quarantining()).await.expect("every good row is loaded");
-    expect_found(&pair, &planted).await;
+    expect_found("created schema", &pair, &planted).await;
     assert_eq!(report.rows + report.quarantined, 3_003);
     pair.expect_verified(&quarantining()).await;
     assert_eq!(
