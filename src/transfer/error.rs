@@ -343,9 +343,15 @@ pub(super) fn describe(error: &sqlx::Error) -> (String, String, bool) {
             words.extend(more.chars().take(2 * VALUE_CHARS_MAX));
         }
     }
+    if sqlstate == DISK_FULL {
+        words.push_str("; make room on the server and go on: what is committed stays, nothing else was written");
+    }
     let retryable = is_transient(&sqlstate);
     (words, sqlstate, retryable)
 }
+
+/// The SQLSTATE of a server without room. Its own hint says nothing about what became of the rows.
+const DISK_FULL: &str = "53100";
 
 /// SQLSTATE classes that pass by themselves or when an operator makes room: connection trouble,
 /// serialisation and deadlock, lack of resources (a full disk), a server that shuts down or starts.

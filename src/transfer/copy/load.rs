@@ -17,7 +17,7 @@ use super::options::Options;
 use super::progress::Tracker;
 use crate::transfer::checkpoint::{self, Part};
 use crate::transfer::encode::{BINARY_HEADER, BINARY_TRAILER, Format};
-use crate::transfer::error::{Error, Fault, FaultCode, describe};
+use crate::transfer::error::{Error, Fault, FaultCode};
 use crate::transfer::plan::{Plan, TablePlan};
 use crate::transfer::policy::Policy;
 use crate::transfer::stream::{Batch, BatchLimits, Spare, key_text, read_batches};
@@ -218,12 +218,11 @@ impl Writer<'_> {
                 Err(error) => {
                     let refused = Refused::from(&error, doing, from)?;
                     execute(&mut self.connection, doing, "ROLLBACK TO SAVEPOINT part_of_batch").await?;
-                    // Rows before it may have been buffered and not yet checked; they go again by themselves.
-                    if refused.row > from {
-                        width = refused.row - from;
+                    if let Some(smaller) = narrowed(from, to, refused.row) {
+                        width = smaller;
                         continue;
                     }
-                    let fault = refused.into_fault(table, batch);
+                    let fault = Refused { row: from, ..refused }.into_fault(table, batch);
                     if table.policy_for(&fault.column, fault.code) == Policy::Fail {
                         return Err(Error::Fault(Box::new(fault)));
                     }
@@ -285,7 +284,7 @@ impl Refused {
             }
             Some(Self { row: from + line.checked_sub(1)?, code, reason, column, value })
         };
-        about_a_row().ok_or_else(|| Error::server(format!("{doing}: {}", describe(error).0), error))
+        about_a_row().ok_or_else(|| Error::server(doing, error))
     }
 
     fn into_fault(self, table: &TablePlan, batch: &Batch) -> Fault {
@@ -299,6 +298,17 @@ impl Refused {
             reason: self.reason,
         }
     }
+}
+
+/// How many rows from `from` are tried next after the server refused `from..to` at `row`; `None` when that is the row itself.
+/// Rows before it may have been buffered and not yet checked, so they go again by themselves. A row that is too large for a page is
+/// refused only when the server empties its buffer, with the number of the row that it read last, or of none: then the range is halved.
+fn narrowed(from: usize, to: usize, row: usize) -> Option<usize> {
+    let rows = to - from;
+    if row == from || rows == 1 {
+        return None;
+    }
+    Some(if row + 1 < to { row - from } else { rows.div_ceil(2) })
 }
 
 /// Which SQLSTATEs are about the row and not about the server: data, integrity, and rows that fit into no page or index.
@@ -333,6 +343,15 @@ fn column_and_value(place: &str) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_range_gets_smaller_until_the_refused_row_stands_alone() {
+        assert_eq!(narrowed(10, 50, 30), Some(20));
+        assert_eq!(narrowed(10, 50, 10), None);
+        // The last row, and one past it: nothing is known.
+        assert_eq!((narrowed(10, 50, 49), narrowed(10, 50, 50)), (Some(20), Some(20)));
+        assert_eq!((narrowed(10, 12, 11), narrowed(10, 11, 11)), (Some(1), None));
+    }
 
     #[test]
     fn the_place_of_an_error_names_row_column_and_value() {

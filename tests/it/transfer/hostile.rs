@@ -233,6 +233,25 @@ async fn equal_rows_without_a_key_are_counted_one_by_one() {
 }
 
 #[tokio::test]
+async fn rows_that_fit_into_no_page_are_put_aside_wherever_they_stand() {
+    let pair = Pair::new(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT); INSERT INTO t SELECT value, CASE WHEN value IN (1, 17, 18, 700) THEN hex(zeroblob(5000)) ELSE 'a' END FROM series(700);
+         CREATE TABLE one (id INTEGER PRIMARY KEY, a TEXT); INSERT INTO one VALUES (1, hex(zeroblob(5000)));",
+    )
+    .await;
+    pair.postgres(
+        "CREATE TABLE t (id bigint PRIMARY KEY, a text); CREATE TABLE one (id bigint PRIMARY KEY, a text);
+         ALTER TABLE t ALTER a SET STORAGE PLAIN; ALTER TABLE one ALTER a SET STORAGE PLAIN",
+    )
+    .await;
+    let options = Options { on_fault: OnFault::Quarantine, ..options(500) };
+    let report = pair.copy(&options).await.expect("every good row is loaded");
+    assert_eq!((report.rows, report.quarantined), (696, 5));
+    assert_eq!(found(&pair).await, ["id=1  refused", "id=1  refused", "id=17  refused", "id=18  refused", "id=700  refused"]);
+    pair.expect_verified(&options).await;
+}
+
+#[tokio::test]
 async fn limits_end_the_copy_with_a_summary_by_reason() {
     let pair = Pair::new("CREATE TABLE t (id INTEGER PRIMARY KEY, n INT); INSERT INTO t SELECT value, CASE WHEN value % 10 = 0 THEN 'x' ELSE value END FROM series(100);").await;
     let with = |limit: FaultLimit| Options { on_fault: OnFault::Quarantine, fault_limit: limit, ..options(1000) };
