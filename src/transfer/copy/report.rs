@@ -111,6 +111,8 @@ pub enum SequenceProof {
     DefaultRow,
     /// The next value was drawn and looked up: the table takes neither of the two rows, because other keys or conditions forbid it.
     FreeNumber,
+    /// There is no next value: a row holds the last one of 64 bits.
+    Exhausted,
 }
 
 impl SequenceProof {
@@ -119,6 +121,7 @@ impl SequenceProof {
             Self::CopiedRow => "a copy of a row was inserted with it and rolled back",
             Self::DefaultRow => "a row of defaults was inserted with it and rolled back",
             Self::FreeNumber => "it was drawn, no row holds it, and the draw was rolled back",
+            Self::Exhausted => "a row holds it already, and no value comes after it: give the column another default",
         }
     }
 }

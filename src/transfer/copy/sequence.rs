@@ -33,7 +33,10 @@ pub(super) async fn set(
     let doing = format!("setting sequence {sequence} of `{}.{}`", table.name(), column.name);
     let drawing = Drawing { table, column, found, sequence, doing };
     let next = drawing.advance(control).await?;
-    let proof = drawing.prove(control, next).await?;
+    let (next, proof) = match next {
+        Some(next) => (next, drawing.prove(control, next).await?),
+        None => (i64::MAX, SequenceProof::Exhausted),
+    };
     Ok(SequenceReport { sequence: sequence.to_owned(), column: format!("{}.{}", table.name(), column.name), next, proof })
 }
 
@@ -42,12 +45,12 @@ impl Drawing<'_> {
         Error::server(&self.doing, error)
     }
 
-    /// Moves the sequence if need be; returns what it hands out next.
-    async fn advance(&self, control: &mut PgConnection) -> Result<i64, Error> {
+    /// Moves the sequence if need be; returns what it hands out next, `None` at the end of 64 bits.
+    async fn advance(&self, control: &mut PgConnection) -> Result<Option<i64>, Error> {
         let is_key = self.table.source.primary_key == [self.column.source];
         let handed_out = self.table.source.autoincrement.filter(|_| is_key);
         let read = format!(
-            "SELECT p.seqincrement, CASE WHEN s.is_called THEN s.last_value + p.seqincrement ELSE s.last_value END,
+            "SELECT p.seqincrement, s.is_called, s.last_value,
                     (SELECT CASE WHEN p.seqincrement > 0 THEN max({0}) ELSE min({0}) END::int8 FROM {1})
                FROM {2} s, pg_sequence p WHERE p.seqrelid = '{3}'::regclass",
             quoted(&self.column.target),
@@ -55,14 +58,15 @@ impl Drawing<'_> {
             self.sequence,
             self.sequence.replace('\'', "''"),
         );
-        let (step, next, last): (i64, i64, Option<i64>) =
+        let (step, is_called, stands, last): (i64, bool, i64, Option<i64>) =
             sqlx::query_as(AssertSqlSafe(read)).fetch_one(&mut *control).await.map_err(|error| self.failed(&error))?;
+        let next = if is_called { stands.checked_add(step) } else { Some(stands) };
         let last = if step > 0 { last.max(handed_out) } else { last };
-        let is_behind = |last: &i64| if step > 0 { *last >= next } else { *last <= next };
+        let is_behind = |last: &i64| next.is_some_and(|next| if step > 0 { *last >= next } else { *last <= next });
         let Some(last) = last.filter(is_behind) else { return Ok(next) };
-        let set = "SELECT setval($1::regclass, $2) + $3";
-        let moved = sqlx::query_scalar(set).bind(self.sequence).bind(last).bind(step).fetch_one(&mut *control);
-        moved.await.map_err(|error| self.failed(&error))
+        let set = sqlx::query("SELECT setval($1::regclass, $2)").bind(self.sequence).bind(last);
+        set.execute(&mut *control).await.map_err(|error| self.failed(&error))?;
+        Ok(last.checked_add(step))
     }
 
     /// Draws the next key in a transaction that is rolled back, as realistically as the table lets: with a copy of a row, with a row of

@@ -111,6 +111,16 @@ async fn the_next_key_is_tried_by_an_insert_that_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_key_at_the_end_of_its_range_is_copied_and_told() {
+    let pair = Pair::new("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t VALUES (-9223372036854775808, 'first'), (9223372036854775807, 'last')").await;
+    let report = pair.copy(&options(10)).await.expect("copies");
+    assert_eq!((report.rows, report.sequences[0].proof), (2, SequenceProof::Exhausted));
+    let verified = pair.verify(&pointsman::transfer::verify::Options::of_copy(&options(10))).await;
+    let failed: Vec<_> = verified.checks.iter().filter(|check| !check.passed).map(|check| check.name.as_str()).collect();
+    assert_eq!(failed, ["sequence public.t_id_seq"]);
+}
+
+#[tokio::test]
 async fn a_value_that_cannot_be_converted_is_named_with_table_key_column_value_and_reason() {
     let pair = Pair::new(
         "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER); INSERT INTO t VALUES (1, 1), (2, 2), (3, 'many'), (4, 4);",
