@@ -28,7 +28,10 @@ pub fn begin(at: Timestamp, event: &Event) -> Result<State, CorruptJournal> {
         started: Arc::new(Started::clone(started)),
         started_at: at,
         thread: None,
-        owed: vec![live("plan", MessageKind::PlanCard, Place::Channel), live("progress", MessageKind::Progress, Place::Thread)],
+        owed: vec![
+            live(at, "plan", MessageKind::PlanCard, Place::Channel),
+            live(at, "progress", MessageKind::Progress, Place::Thread),
+        ],
         steps,
         gates: BTreeMap::new(),
         armed: BTreeMap::new(),
@@ -74,9 +77,9 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
         Event::Rebooted => {}
         Event::ThreadOpened { thread } => state.thread = Some(*thread),
         Event::MessagePosted { key, message } => {
-            posted(&mut state, key, Some(*message)).ok_or_else(|| corrupt("nobody owed this message"))?
+            posted(&mut state, at, key, Some(*message)).ok_or_else(|| corrupt("nobody owed this message"))?
         }
-        Event::MessageLost { key } => posted(&mut state, key, None).ok_or_else(|| corrupt("nobody owed this message"))?,
+        Event::MessageLost { key } => posted(&mut state, at, key, None).ok_or_else(|| corrupt("nobody owed this message"))?,
         Event::GateOpened { .. }
         | Event::CriteriaMeasured { .. }
         | Event::SignOffGranted { .. }
@@ -110,7 +113,8 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
             }
         }
         Event::Asked(question) => {
-            state.owed.push(live(&format!("question/{}", question.id), MessageKind::Question { id: question.id }, Place::Thread));
+            let kind = MessageKind::Question { id: question.id };
+            state.owed.push(live(at, &format!("question/{}", question.id), kind, Place::Thread));
             state.questions_asked = question.id;
             state.question = Some(question.clone());
         }
@@ -145,7 +149,7 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
             }
             let asked_for = state.owed.iter().any(|owed| owed.kind == MessageKind::Afterwards);
             if *end == End::Succeeded && !state.runbook().afterwards.is_empty() && !asked_for {
-                state.owed.push(live("afterwards", MessageKind::Afterwards, Place::Thread));
+                state.owed.push(live(at, "afterwards", MessageKind::Afterwards, Place::Thread));
             }
         }
         Event::StatusDue { due, missed, next } => status_due(&mut state, stamp, *due, *missed, *next),
@@ -162,7 +166,7 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
         Event::Ended { end, by, reason } => {
             state.beat = None;
             state.end = Some(Ending { end: *end, at, by: by.clone(), reason: reason.clone() });
-            state.owed.push(live("summary", MessageKind::Summary, Place::Thread));
+            state.owed.push(live(at, "summary", MessageKind::Summary, Place::Thread));
         }
     }
     state.seq = stamp.seq;
@@ -219,21 +223,22 @@ fn status_due(state: &mut State, stamp: Stamp, due: Timestamp, missed: u32, next
             return;
         }
     }
-    state.owed.push(live(&format!("beat/{}", stamp.seq), MessageKind::Beat { due, missed }, Place::Thread));
+    state.owed.push(live(stamp.at, &format!("beat/{}", stamp.seq), MessageKind::Beat { due, missed }, Place::Thread));
 }
 
 fn review<'a>(state: &'a mut State, gate: &GateRef, card: u32) -> Option<&'a mut Review> {
     state.reviews.iter_mut().find(|review| review.gate == *gate && review.card == card)
 }
 
-fn live(key: &str, kind: MessageKind, place: Place) -> Owed {
-    Owed { key: MessageKey::new(key), kind, place, generation: 0, posted: None }
+fn live(since: Timestamp, key: &str, kind: MessageKind, place: Place) -> Owed {
+    Owed { key: MessageKey::new(key), kind, place, generation: 0, since, posted: None }
 }
 
-fn posted(state: &mut State, key: &MessageKey, message: Option<MessageRef>) -> Option<()> {
+fn posted(state: &mut State, at: Timestamp, key: &MessageKey, message: Option<MessageRef>) -> Option<()> {
     let owed = state.owed.iter_mut().find(|owed| owed.key == *key)?;
     if message.is_none() {
         owed.generation += 1;
+        owed.since = at;
     }
     owed.posted = message;
     Some(())
@@ -264,7 +269,7 @@ fn fold_gate(state: &mut State, stamp: Stamp, event: &Event) -> Option<()> {
             state.rehearsal_red |= dry_run && readings.iter().any(super::event::Reading::is_red);
             if first {
                 let kind = MessageKind::GateCard { gate: gate.clone(), card: *card };
-                state.owed.push(live(&gate_key(gate, *card), kind, Place::Thread));
+                state.owed.push(live(stamp.at, &gate_key(gate, *card), kind, Place::Thread));
             }
         }
         Event::SignOffGranted { gate, voter, .. } => {
@@ -403,7 +408,7 @@ fn note_start(state: &mut State, stamp: Stamp, step: &StepName) {
         StepKind::Action | StepKind::Wait => None,
     };
     if let (Some((word, kind)), false) = (message, state.is_dry_run()) {
-        state.owed.push(live(&format!("{word}/{step}/{attempt}"), kind, Place::Thread));
+        state.owed.push(live(stamp.at, &format!("{word}/{step}/{attempt}"), kind, Place::Thread));
         state.ticked.remove(&ListRef::Step(step.clone()));
     }
 }
@@ -461,7 +466,7 @@ fn fold_rollback(state: &mut State, stamp: Stamp, event: &Event) -> Option<()> {
             let stage = RollbackStage::Running { target_at: *target_at };
             state.rollback = Some(RollbackState { name: rollback.clone(), by: by.clone(), reason: reason.clone(), since, stage });
             let number = state.owed.iter().filter(|owed| matches!(owed.kind, MessageKind::Progress)).count();
-            state.owed.push(live(&format!("progress/{number}"), MessageKind::Progress, Place::Thread));
+            state.owed.push(live(stamp.at, &format!("progress/{number}"), MessageKind::Progress, Place::Thread));
         }
         Event::RollbackFinished { rollback, .. } => {
             state.rollback = None;

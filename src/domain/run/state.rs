@@ -645,6 +645,7 @@ impl Stamp {
             kind: MessageKind::Note(Box::new(event.clone())),
             place: Place::Thread,
             generation: 0,
+            since: self.at,
             posted: None,
         })
     }
