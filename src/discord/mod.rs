@@ -23,4 +23,4 @@ pub mod rest;
 pub use chat::{ChatSettings, DiscordChat};
 pub use gateway::{Gateway, GatewayError, GatewaySettings, Identity, identify};
 pub use interactions::{Definitions, Interactions};
-pub use rest::{Access, Api};
+pub use rest::{Access, Api, CallOutcome};

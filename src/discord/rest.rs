@@ -15,8 +15,8 @@
 //!   out a field that serenity's model demands.
 //! - Neither the token nor a request's body is ever logged.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -75,27 +75,52 @@ pub struct Api {
     limits: Mutex<Limits>,
     /// Told whenever a request has ended, which may let another leave.
     ended: Notify,
-    counts: Counts,
+    counts: Mutex<Counts>,
 }
 
 impl std::fmt::Debug for Api {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Api").field("access", &self.access).field("counts", &self.counts).finish_non_exhaustive()
+        f.debug_struct("Api").field("access", &self.access).finish_non_exhaustive()
     }
 }
 
-/// How many calls came out how, since the start; for metrics.
-#[derive(Debug, Default)]
-pub struct Counts {
+/// How a call came out, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CallOutcome {
     /// Done.
-    pub done: AtomicU64,
-    /// Answered 429.
-    pub limited: AtomicU64,
+    Done,
+    /// Answered 429, or held back because of one.
+    Limited,
     /// Refused for another reason of ours.
-    pub refused: AtomicU64,
+    Refused,
     /// Answered 5xx, or not at all.
-    pub failed: AtomicU64,
+    Failed,
 }
+
+impl CallOutcome {
+    /// Its name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Limited => "limited",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn of(done: &Result<Value, Trouble>) -> Self {
+        match done {
+            Ok(_) => Self::Done,
+            Err(Trouble::Limited { .. }) => Self::Limited,
+            Err(Trouble::Refused { .. }) => Self::Refused,
+            Err(Trouble::Server { .. } | Trouble::Unanswered { .. }) => Self::Failed,
+        }
+    }
+}
+
+/// How many calls of each route template came out how, since the start. Templates are few: ids and tokens are not in them.
+type Counts = BTreeMap<(String, CallOutcome), u64>;
 
 /// Why a call did not do what it should.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -258,14 +283,15 @@ impl Api {
             // The token goes where the settings say and nowhere else.
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        let (limits, ended, counts) = (Mutex::default(), Notify::new(), Counts::default());
+        let (limits, ended, counts) = (Mutex::default(), Notify::new(), Mutex::default());
         Ok(Arc::new(Self { client, access, limits, ended, counts }))
     }
 
-    /// How calls came out so far.
+    /// How many calls of each route came out how, since the start: method and path template, outcome, number.
     #[must_use]
-    pub fn counts(&self) -> &Counts {
-        &self.counts
+    pub fn counts(&self) -> Vec<(String, CallOutcome, u64)> {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().map(|((route, outcome), count)| (route.clone(), *outcome, *count)).collect()
     }
 
     /// How many refused requests count towards Discord's limit at present.
@@ -284,32 +310,27 @@ impl Api {
     /// # Errors
     /// [`Trouble`]. Requests refused with a short 429 are repeated here, and once those other than POST that failed.
     pub async fn call(&self, call: Call<'_>) -> Result<Value, Trouble> {
-        let done = self.call_within(&call).await;
-        self.count(match &done {
-            Ok(_) => &self.counts.done,
-            Err(Trouble::Limited { .. }) => &self.counts.limited,
-            Err(Trouble::Refused { .. }) => &self.counts.refused,
-            Err(Trouble::Server { .. } | Trouble::Unanswered { .. }) => &self.counts.failed,
-        });
+        let path = call.route.path();
+        let key = RouteKey::of(&call.method.reqwest_method(), path.trim_start_matches(DISCORD).trim_start_matches(API));
+        let done = self.call_within(&call, &path, &key).await;
+        self.count(&key, CallOutcome::of(&done));
         done
     }
 
-    async fn call_within(&self, call: &Call<'_>) -> Result<Value, Trouble> {
+    async fn call_within(&self, call: &Call<'_>, path: &str, key: &RouteKey) -> Result<Value, Trouble> {
         let deadline = Instant::now() + call.within;
         let latest = deadline - SEND_TIME_MIN.min(call.within / 2);
-        let path = call.route.path();
-        let key = RouteKey::of(&call.method.reqwest_method(), path.trim_start_matches(DISCORD).trim_start_matches(API));
         let (mut sent, mut repeated) = (0, false);
         loop {
-            let slot = self.slot(&key, latest).await?;
-            let answer = self.send(call, &path, deadline).await;
+            let slot = self.slot(key, latest).await?;
+            let answer = self.send(call, path, deadline).await;
             sent += 1;
             if let Some(limited) = slot.end(answer.as_ref().ok()) {
                 let after = limited.after;
                 tracing::warn!(route = key.route(), after_secs = after.as_secs_f64(), ?limited.scope, "Discord limits the rate");
                 // The table knows now how long: the next slot comes then, or tells that it takes too long.
                 if sent < SENT_MAX {
-                    self.count(&self.counts.limited);
+                    self.count(key, CallOutcome::Limited);
                     continue;
                 }
                 return Err(Trouble::Limited { after });
@@ -394,8 +415,9 @@ impl Api {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count(&self, counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
+    fn count(&self, key: &RouteKey, outcome: CallOutcome) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry((key.route().to_owned(), outcome)).or_default() += 1;
     }
 }
 
