@@ -2,6 +2,8 @@
 //!
 //! Nothing is decided here. `anyhow` names what was being done when something failed; nobody branches on it.
 
+mod vitals;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,9 +29,11 @@ use crate::domain::incident::{Delivery, IssueKind};
 use crate::domain::runbook::Runbook;
 use crate::domain::{Digest, IssueRef, MessageKey, MessageRef, RunId, Timestamp};
 use crate::engine::{Engine, IncidentSnapshot, Pace, Planning, Policies, PortError, Ports, Runs};
+use crate::metrics::{MeasuredJournal, Metrics, RunWatch};
 use crate::planning::CatalogPlanning;
 use crate::render;
 use crate::store::{self, SharedJournal, StoreError};
+use crate::web;
 
 /// What keeps a bot from starting until a person has changed something.
 #[derive(Debug, thiserror::Error)]
@@ -214,6 +218,14 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     let (token, guild) = discord.credentials()?;
     let journal = parts.open_journal().await?;
     let api = Api::new(Access { api_base: discord.api_base.clone(), token }).context("setting up HTTP")?;
+    let vitals = Arc::new(vitals::Parts::new(Arc::clone(&api)));
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    // Before anything that may have to wait, so that it can be seen what is waited for; until the end, for the same reason.
+    let over = CancellationToken::new();
+    let _over_on_return = over.clone().drop_guard();
+    open_web(&parts, &vitals, &metrics, &journal, over).await?;
+    let watch = Arc::new(RunWatch::new(Arc::clone(&metrics)));
+    let journal: SharedJournal = Arc::new(MeasuredJournal::new(journal, metrics, vec![watch]));
     let identity = identify(&api, &stop).await?;
     let Some(identity) = identity else { return Ok(()) };
     let chat = Arc::new(DiscordChat::new(
@@ -234,6 +246,7 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     };
     let engine = start_engine(ports, Arc::clone(&planning), &stop).await?;
     let Some(engine) = engine else { return Ok(()) };
+    vitals.engine_lives(engine.handle());
     for stuck in engine.handle().stuck() {
         error!(run = %stuck.run, why = stuck.why, "this run is set aside; the journal needs a look: `pointsman audit verify`");
     }
@@ -256,6 +269,7 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     tokio::spawn(reload_on_hangup(Arc::clone(&parts.catalog), Arc::clone(&interactions), stop.clone()));
     let settings = GatewaySettings { guild, bot: identity.bot, deaf_after: discord.deaf_after.std() };
     let gateway = Gateway::new(api, runs, chat, interactions, settings);
+    vitals.gateway_lives(gateway.health());
     let ended = tokio::select! {
         ended = gateway.run(stop.clone()) => ended.context("living on Discord's gateway"),
         () = engine.stopped() => Err(anyhow::anyhow!("the engine had to stop: another process may act on this journal now")),
@@ -264,6 +278,28 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     engine.shut_down().await;
     info!("stopped");
     ended
+}
+
+/// Serves health, metrics and the run board, if the settings say so.
+async fn open_web(
+    parts: &Parts,
+    vitals: &Arc<vitals::Parts>,
+    metrics: &Arc<Metrics>,
+    journal: &SharedJournal,
+    over: CancellationToken,
+) -> anyhow::Result<()> {
+    let Some(settings) = &parts.settings.web else { return Ok(()) };
+    let listener =
+        web::listen(settings.listen).await.with_context(|| format!("listening on {} (web.listen)", settings.listen))?;
+    info!(address = %listener.local_addr()?, "health and metrics are served");
+    let web = web::Web {
+        vitals: Arc::clone(vitals) as Arc<dyn web::Vitals>,
+        metrics: Arc::clone(metrics),
+        journal: Arc::clone(journal),
+        clock: Arc::clone(&parts.clock),
+    };
+    tokio::spawn(web::serve(listener, web, over));
+    Ok(())
 }
 
 /// Asks who the bot is, for as long as Discord does not answer. `None` if told to stop meanwhile.

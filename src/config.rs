@@ -35,6 +35,19 @@ pub struct Settings {
     pub clock: ScaledClock,
     /// How logs are written.
     pub log: Log,
+    /// Health, metrics and the run board over HTTP; `None` if it is off.
+    pub web: Option<Web>,
+}
+
+/// Health, metrics and the run board over HTTP.
+#[derive(Debug, Clone)]
+pub struct Web {
+    /// Where it listens; an address of this machine unless a token is given.
+    pub listen: SocketAddr,
+    /// What opens the run board. Without one there is no board, and health and metrics alone are served.
+    pub board_token: Option<SecretString>,
+    /// Under which address people reach it, without a slash at its end; for links, and for cookies that only travel over TLS.
+    pub public_url: Option<String>,
 }
 
 /// How Discord is reached.
@@ -194,6 +207,14 @@ struct File {
     secrets: BTreeMap<String, SecretFile>,
     clock: Option<ClockFile>,
     log: LogFile,
+    web: WebFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WebFile {
+    listen: Option<String>,
+    public_url: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -308,6 +329,7 @@ impl Settings {
                     .or(file.log.filter)
                     .unwrap_or_else(|| LOG_FILTER.to_owned()),
             },
+            web: web(file.web, environment)?,
         })
     }
 }
@@ -379,6 +401,44 @@ fn private_base(what: &str, base: String) -> Result<String, ConfigError> {
         });
     }
     Ok(base.trim_end_matches('/').to_owned())
+}
+
+/// The shortest token that opens the run board, in characters: what `openssl rand -hex 16` gives has 32.
+const BOARD_TOKEN_CHARS_MIN: usize = 16;
+
+fn web(file: WebFile, environment: &Environment) -> Result<Option<Web>, ConfigError> {
+    let Some(listen) = environment.get("POINTSMAN_WEB_LISTEN").map(str::to_owned).or(file.listen) else { return Ok(None) };
+    let wrong = |what: &str, why: String| ConfigError::Value { what: what.to_owned(), why };
+    let listen: SocketAddr = listen
+        .parse()
+        .map_err(|_| wrong("web.listen", format!("`{listen}` is not an address and a port, as in `127.0.0.1:9464`")))?;
+    let board_token = environment.get_or_file("POINTSMAN_WEB_TOKEN")?;
+    match &board_token {
+        None if !listen.ip().is_loopback() => {
+            return Err(wrong(
+                "web.listen",
+                format!(
+                    "{listen} can be reached from other machines, and no token is set: set POINTSMAN_WEB_TOKEN or \
+                     POINTSMAN_WEB_TOKEN_FILE, or listen on 127.0.0.1"
+                ),
+            ));
+        }
+        Some(token) if token.chars().count() < BOARD_TOKEN_CHARS_MIN => {
+            return Err(wrong(
+                "POINTSMAN_WEB_TOKEN",
+                format!(
+                    "it is shorter than {BOARD_TOKEN_CHARS_MIN} characters and could be guessed; `openssl rand -hex 16` makes one"
+                ),
+            ));
+        }
+        Some(_) | None => {}
+    }
+    let public_url = environment.get("POINTSMAN_WEB_PUBLIC_URL").map(str::to_owned).or(file.public_url);
+    if let Some(url) = public_url.as_ref().filter(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+        return Err(wrong("web.public_url", format!("`{url}` is not an address: write https://... as people type it")));
+    }
+    let public_url = public_url.map(|url| url.trim_end_matches('/').to_owned());
+    Ok(Some(Web { listen, board_token: board_token.map(SecretString::from), public_url }))
 }
 
 fn is_loopback(base: &str) -> bool {
@@ -461,6 +521,7 @@ secrets: { ACE_POSTGRES_DSN: { env: ACE_DSN }, KUBECONFIG: { file: kube.yaml } }
         assert_eq!(settings.log.filter, LOG_FILTER);
         assert_eq!(settings.roles.len(), 4);
         assert!(settings.github.is_none());
+        assert_eq!(settings.web.unwrap().listen.to_string(), "127.0.0.1:9464");
         // The keys that are commented out can be used as they stand.
         let whole = example.replace("# clock:", "clock:").replace("# github:", "github:");
         let environment =
@@ -502,6 +563,31 @@ secrets: { ACE_POSTGRES_DSN: { env: ACE_DSN }, KUBECONFIG: { file: kube.yaml } }
         let without_token = Environment::of([("ACE_DSN", "postgres://u@h/d".to_owned())]);
         assert!(lacks(TEXT, without_token).contains("POINTSMAN_DISCORD_TOKEN_FILE"));
         assert!(lacks("roles: {}", environment()).contains("discord.guild"));
+    }
+
+    #[test]
+    fn the_web_is_off_by_default_and_never_open_to_others_without_a_token() {
+        let parse = |listen: &str, token: Option<&str>| {
+            let text =
+                format!("discord: {{ guild: '1' }}\nweb: {{ listen: '{listen}', public_url: 'https://board.example.org/' }}");
+            let token = token.map(|token| ("POINTSMAN_WEB_TOKEN", token.to_owned()));
+            let environment = Environment::of([("POINTSMAN_DISCORD_TOKEN", "t0ken".to_owned())].into_iter().chain(token));
+            Settings::parse(Path::new("p.yaml"), &text, &environment).map(|settings| settings.web.unwrap())
+        };
+        assert!(Settings::parse(Path::new("p.yaml"), TEXT, &environment()).unwrap().web.is_none());
+        assert!(parse("127.0.0.1:9464", None).unwrap().board_token.is_none());
+        assert!(parse("[::1]:9464", None).is_ok());
+        let long = "0123456789abcdef";
+        assert_eq!(parse("0.0.0.0:9464", Some(long)).unwrap().public_url.unwrap(), "https://board.example.org");
+        for (listen, token, words) in [
+            ("0.0.0.0:9464", None, "POINTSMAN_WEB_TOKEN_FILE"),
+            ("10.0.0.7:9464", None, "can be reached from other machines"),
+            ("127.0.0.1:9464", Some("short"), "could be guessed"),
+            ("localhost", None, "127.0.0.1:9464"),
+        ] {
+            let error = parse(listen, token).unwrap_err().to_string();
+            assert!(error.contains(words) && !error.contains("short is"), "{listen}: {error}");
+        }
     }
 
     #[test]

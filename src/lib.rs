@@ -15,6 +15,7 @@ pub mod domain;
 pub mod engine;
 pub mod expression;
 pub mod github;
+pub mod metrics;
 pub mod planning;
 pub mod render;
 #[cfg(feature = "sandbox")]
@@ -22,3 +23,4 @@ pub mod sandbox;
 pub mod store;
 pub mod telemetry;
 pub mod transfer;
+pub mod web;

@@ -25,3 +25,4 @@ mod process;
 mod resume;
 mod scripts;
 mod transfer;
+mod web;

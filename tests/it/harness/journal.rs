@@ -109,7 +109,7 @@ impl Journal for TestJournal {
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
-        self.inner.head().await
+        if self.is_away() { Err(Self::away()) } else { self.inner.head().await }
     }
 
     async fn acquire_lease(&self, holder: &Holder, ttl: Duration) -> Result<Lease, LeaseError> {

@@ -1,0 +1,75 @@
+//! The pages and figures over real sockets: a running engine, its journal, and an HTTP client.
+
+mod health;
+mod metrics;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pointsman::engine::{Handle, Runs};
+use pointsman::metrics::Metrics;
+use pointsman::store::SharedJournal;
+use pointsman::web::{self, GatewayVitals, Vitals, Web};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::harness::engine::Life;
+
+/// What the parts of a bot would say.
+pub(crate) struct FakeVitals {
+    pub(crate) engine: Option<Handle>,
+    pub(crate) connected: AtomicBool,
+}
+
+impl Vitals for FakeVitals {
+    fn runs(&self) -> Option<Arc<dyn Runs>> {
+        self.engine.clone().map(|handle| Arc::new(handle) as Arc<dyn Runs>)
+    }
+
+    fn acts(&self) -> bool {
+        self.engine.as_ref().is_some_and(Handle::is_running)
+    }
+
+    fn gateway(&self) -> GatewayVitals {
+        GatewayVitals { connected: self.connected.load(Ordering::SeqCst), reconnects: 2, unparsed: 1 }
+    }
+
+    fn discord_requests(&self) -> Vec<(String, &'static str, u64)> {
+        vec![("GET /users/@me".to_owned(), "done", 7)]
+    }
+
+    fn stuck_runs(&self) -> u64 {
+        0
+    }
+}
+
+/// The web room over the parts of a test, and somebody who looks at it.
+pub(crate) struct Site {
+    pub(crate) base: String,
+    pub(crate) client: reqwest::Client,
+    pub(crate) vitals: Arc<FakeVitals>,
+    _stop: DropGuard,
+}
+
+impl Site {
+    pub(crate) async fn of(life: &Life<'_>) -> Self {
+        Self::over(Some(life.handle.clone()), Arc::clone(&life.journal), Arc::new(life.bench.clock.clone())).await
+    }
+
+    pub(crate) async fn over(engine: Option<Handle>, journal: SharedJournal, clock: pointsman::clock::SharedClock) -> Self {
+        let vitals = Arc::new(FakeVitals { engine, connected: AtomicBool::new(true) });
+        let metrics = Arc::new(Metrics::new("0.0.0"));
+        let web = Web { vitals: Arc::clone(&vitals) as Arc<dyn Vitals>, metrics, journal, clock };
+        let listener = web::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        tokio::spawn(web::serve(listener, web, stop.clone()));
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Self { base, client, vitals, _stop: stop.drop_guard() }
+    }
+
+    /// Status and body of a page.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let answer = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+}
