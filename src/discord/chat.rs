@@ -120,7 +120,7 @@ impl DiscordChat {
     }
 
     /// Looks for our own message with this marker, newest first.
-    async fn find(&self, channel: ChannelId, marker: &str) -> Result<Option<MessageRef>, Trouble> {
+    async fn find(&self, run: &RunId, channel: ChannelId, marker: &str) -> Result<Option<MessageRef>, Trouble> {
         let mut before: Option<u64> = None;
         for _ in 0..SEARCH_PAGES_MAX {
             let route = Route::ChannelMessages { channel_id: to_channel(channel) };
@@ -140,7 +140,7 @@ impl DiscordChat {
                 return Ok(None);
             }
         }
-        tracing::warn!(%channel, marker, "the search for a message ended before the channel's beginning");
+        tracing::warn!(%run, %channel, marker, "the search for a message ended before the channel's beginning");
         Ok(None)
     }
 
@@ -174,7 +174,7 @@ impl DiscordChat {
     }
 
     /// Puts ✅ and ❌ below a card, so that a tap is enough. Without them people can still add their own.
-    async fn offer_votes(&self, at: MessageRef) {
+    async fn offer_votes(&self, run: &RunId, at: MessageRef) {
         for reaction in [SIGN, VETO] {
             let encoded = percent(reaction);
             let route = Route::ChannelMessageReactionMe {
@@ -183,7 +183,7 @@ impl DiscordChat {
                 reaction: &encoded,
             };
             if let Err(trouble) = self.api.call(Call::new(LightMethod::Put, route)).await {
-                tracing::warn!(%trouble, reaction, "could not offer a reaction on a gate card");
+                tracing::warn!(%run, %trouble, reaction, "could not offer a reaction on a gate card");
             }
         }
     }
@@ -302,7 +302,7 @@ impl Chat for DiscordChat {
         let later = |trouble: Trouble| trouble.into_port_error(&format!("post {key} of {id}"), POSTING_NEEDS);
         if search {
             let marker = render::marker(id, key, owed.generation);
-            if let Some(found) = self.find(channel, &marker).await.map_err(later)? {
+            if let Some(found) = self.find(id, channel, &marker).await.map_err(later)? {
                 return Ok(found);
             }
         }
@@ -317,7 +317,7 @@ impl Chat for DiscordChat {
             }
         }
         if message.votable {
-            self.offer_votes(posted).await;
+            self.offer_votes(id, posted).await;
         }
         Ok(posted)
     }
