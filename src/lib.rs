@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod discord;
+pub mod doctor;
 pub mod domain;
 pub mod engine;
 pub mod expression;

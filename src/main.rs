@@ -13,6 +13,7 @@ use pointsman::catalog::CheckContext;
 use pointsman::cli::{self, AuditCommand, CheckArgs, CopyArgs, RenderArgs, SchemaArgs};
 use pointsman::config::{ConfigError, Environment, Settings};
 use pointsman::control::RollbackRequest;
+use pointsman::doctor;
 use pointsman::domain::{ParameterName, RollbackName, RunId, RunbookName};
 use pointsman::engine::{PlanProblem, Planning as _};
 use pointsman::{render, telemetry};
@@ -57,6 +58,12 @@ enum Command {
         /// Why; it goes into the journal.
         #[arg(long)]
         reason: String,
+    },
+    /// Looks at everything that the bot needs, and says how to mend what is not well; exit status 1 on a problem.
+    Doctor {
+        /// Write the findings as JSON.
+        #[arg(long)]
+        json: bool,
     },
     Copy(Box<CopyArgs>),
     /// Verifies or exports the journal.
@@ -126,6 +133,15 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let path = environment.get("PATH").unwrap_or_default().to_owned();
             block_on(pointsman::sandbox::run(args, this_program()?, path))?
         }
+        Command::Doctor { json } => {
+            let report = match Settings::load(arguments.config.as_deref(), &environment) {
+                Ok(settings) => block_on(doctor::examine(&patient(settings, &environment, actions)))?,
+                Err(error) => doctor::Report::of_bad_settings(&error.to_string()),
+            };
+            let text = if json { format!("{}\n", serde_json::to_string_pretty(&report)?) } else { report.text() };
+            out.write_all(text.as_bytes())?;
+            Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Command::Copy(args) => block_on(cli::copy(&args, &mut out)),
         Command::Audit { command } => {
             let settings = Settings::load(arguments.config.as_deref(), &environment)?;
@@ -173,6 +189,12 @@ fn settings(config: Option<PathBuf>, environment: &Environment) -> anyhow::Resul
     let settings = Settings::load(config.as_deref(), environment)?;
     telemetry::init(&settings.log).map_err(|why| ConfigError::Value { what: "log.filter".to_owned(), why })?;
     Ok(settings)
+}
+
+fn patient(settings: Settings, environment: &Environment, context: CheckContext) -> doctor::Patient {
+    let path = std::env::split_paths(environment.get("PATH").unwrap_or_default()).collect();
+    let clock = std::sync::Arc::new(settings.clock);
+    doctor::Patient { settings, context, path, clock }
 }
 
 fn this_program() -> anyhow::Result<PathBuf> {

@@ -12,6 +12,7 @@ mod deployment;
 mod discord;
 mod discord_model;
 mod discord_rest;
+mod doctor;
 mod engine;
 mod estate;
 mod github;
