@@ -223,9 +223,10 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     // Before anything that may have to wait, so that it can be seen what is waited for; until the end, for the same reason.
     let over = CancellationToken::new();
     let _over_on_return = over.clone().drop_guard();
-    open_web(&parts, &vitals, &metrics, &journal, over).await?;
+    let feed = Arc::new(web::Feed::default());
+    open_web(&parts, &vitals, &metrics, &journal, &feed, over).await?;
     let watch = Arc::new(RunWatch::new(Arc::clone(&metrics)));
-    let journal: SharedJournal = Arc::new(MeasuredJournal::new(journal, metrics, vec![watch]));
+    let journal: SharedJournal = Arc::new(MeasuredJournal::new(journal, metrics, vec![watch, feed]));
     let identity = identify(&api, &stop).await?;
     let Some(identity) = identity else { return Ok(()) };
     let chat = Arc::new(DiscordChat::new(
@@ -286,20 +287,33 @@ async fn open_web(
     vitals: &Arc<vitals::Parts>,
     metrics: &Arc<Metrics>,
     journal: &SharedJournal,
+    feed: &Arc<web::Feed>,
     over: CancellationToken,
 ) -> anyhow::Result<()> {
     let Some(settings) = &parts.settings.web else { return Ok(()) };
     let listener =
         web::listen(settings.listen).await.with_context(|| format!("listening on {} (web.listen)", settings.listen))?;
-    info!(address = %listener.local_addr()?, "health and metrics are served");
+    let tls = settings.public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
+    let board = settings
+        .board_token
+        .as_ref()
+        .map(|token| web::Board::new(web::BoardToken::new(token, tls), links(&parts.settings.discord), Arc::clone(feed)));
+    info!(address = %listener.local_addr()?, board = board.is_some(), "health and metrics are served");
     let web = web::Web {
         vitals: Arc::clone(vitals) as Arc<dyn web::Vitals>,
         metrics: Arc::clone(metrics),
         journal: Arc::clone(journal),
         clock: Arc::clone(&parts.clock),
+        board,
+        over,
     };
-    tokio::spawn(web::serve(listener, web, over));
+    tokio::spawn(web::serve(listener, web));
     Ok(())
+}
+
+/// Where people open Discord: its API's own host, also for a model, which has its chat there.
+fn links(discord: &config::Discord) -> render::board::Links {
+    render::board::Links { chat: discord.api_base.clone(), guild: discord.guild }
 }
 
 /// Asks who the bot is, for as long as Discord does not answer. `None` if told to stop meanwhile.

@@ -53,8 +53,4 @@ impl Vitals for Parts {
         let counts = self.api.counts().into_iter();
         counts.map(|(route, outcome, count)| (route, outcome.as_str(), count)).collect()
     }
-
-    fn stuck_runs(&self) -> u64 {
-        self.engine.get().map_or(0, |handle| handle.stuck().len() as u64)
-    }
 }

@@ -14,6 +14,7 @@
 //! Made to be read at 3 a.m. on a phone: short lines, no tables, the next step and who must act last.
 
 mod beat;
+pub mod board;
 mod gate_card;
 pub mod incident;
 pub mod limits;
@@ -31,6 +32,7 @@ mod sign_off;
 pub mod status;
 mod summary;
 pub mod text;
+pub mod timeline_svg;
 mod verb;
 mod whoami;
 

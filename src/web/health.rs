@@ -75,13 +75,15 @@ async fn metrics(State(web): State<Web>) -> Response {
 
 async fn scrape(web: &Web) -> Scrape {
     let (gateway, now) = (web.vitals.gateway(), web.clock.now());
-    let runs = web.vitals.runs().map(|runs| runs.runs()).unwrap_or_default();
+    let engine = web.vitals.runs();
+    let runs = engine.as_ref().map(|runs| runs.runs()).unwrap_or_default();
+    let stuck = engine.map_or(0, |runs| runs.stuck().len() as u64);
     let owed: Vec<&Owed> = runs.iter().flat_map(|run| &run.snapshot.state.owed).filter(|owed| owed.posted.is_none()).collect();
     let oldest = owed.iter().map(|owed| owed.since).min();
     Scrape {
         ready: readiness(web).await.ready,
         runs: by_status(&runs),
-        stuck: BTreeMap::from([("run", web.vitals.stuck_runs())]),
+        stuck: BTreeMap::from([("run", stuck)]),
         owed_messages: owed.len() as u64,
         oldest_owed_secs: oldest.map_or(0.0, |since| (now - since).as_seconds_f64().max(0.0)),
         gateway_connected: gateway.connected,

@@ -4,13 +4,21 @@
 //! Nothing here changes anything, and no state of its own is kept. Health and metrics are open, and tell nothing that
 //! was typed by people; the board is behind a token.
 
+mod board;
+mod feed;
 mod health;
+mod session;
+
+pub use board::Board;
+pub use feed::Feed;
+pub use session::BoardToken;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse as _, Response};
@@ -36,9 +44,6 @@ pub trait Vitals: Send + Sync + 'static {
 
     /// Requests to Discord by route template and outcome, since the start.
     fn discord_requests(&self) -> Vec<(String, &'static str, u64)>;
-
-    /// How many runs are set aside because their records do not make sense.
-    fn stuck_runs(&self) -> u64;
 }
 
 /// How the connection to the gateway stands.
@@ -63,6 +68,10 @@ pub struct Web {
     pub journal: SharedJournal,
     /// The time.
     pub clock: SharedClock,
+    /// The run board, if there is a token for it.
+    pub board: Option<Board>,
+    /// When to stop answering.
+    pub over: CancellationToken,
 }
 
 /// Begins to listen.
@@ -73,20 +82,31 @@ pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// Answers until `stop`, then lets the answers under way end.
-pub async fn serve(listener: TcpListener, web: Web, stop: CancellationToken) {
-    let served = axum::serve(listener, router(web)).with_graceful_shutdown(stop.cancelled_owned()).await;
+/// Answers until [`Web::over`], then lets the answers under way end.
+pub async fn serve(listener: TcpListener, web: Web) {
+    let over = web.over.clone();
+    let served = axum::serve(listener, router(web)).with_graceful_shutdown(over.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "health, metrics and the run board are served no more");
     }
 }
 
 fn router(web: Web) -> Router {
-    health::routes().with_state(web).fallback(nothing_here).layer(map_response(guarded))
+    let mut routes = health::routes();
+    if web.board.is_some() {
+        routes = routes.merge(board::routes(&web));
+    }
+    routes.fallback(nothing_here).with_state(web).layer(map_response(guarded))
 }
 
-async fn nothing_here() -> Response {
-    (StatusCode::NOT_FOUND, "there is nothing here; /healthz, /readyz and /metrics are for machines\n").into_response()
+async fn nothing_here(State(web): State<Web>) -> Response {
+    let board = if web.board.is_some() {
+        "the run board is at /"
+    } else {
+        "there is no run board, because no POINTSMAN_WEB_TOKEN is set"
+    };
+    (StatusCode::NOT_FOUND, format!("nothing is here; /healthz, /readyz and /metrics are for machines, {board}\n"))
+        .into_response()
 }
 
 /// What every answer says to browsers: run nothing foreign, keep nothing, show it in no frame, tell nobody whence.

@@ -1,18 +1,25 @@
 //! The pages and figures over real sockets: a running engine, its journal, and an HTTP client.
 
+mod board;
 mod health;
 mod metrics;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pointsman::domain::GuildId;
 use pointsman::engine::{Handle, Runs};
 use pointsman::metrics::Metrics;
+use pointsman::render::board::Links;
 use pointsman::store::SharedJournal;
-use pointsman::web::{self, GatewayVitals, Vitals, Web};
+use pointsman::web::{self, Board, BoardToken, Feed, GatewayVitals, Vitals, Web};
+use secrecy::SecretString;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::harness::engine::Life;
+
+/// What opens the board of every test.
+pub(crate) const TOKEN: &str = "a token for the board";
 
 /// What the parts of a bot would say.
 pub(crate) struct FakeVitals {
@@ -36,10 +43,6 @@ impl Vitals for FakeVitals {
     fn discord_requests(&self) -> Vec<(String, &'static str, u64)> {
         vec![("GET /users/@me".to_owned(), "done", 7)]
     }
-
-    fn stuck_runs(&self) -> u64 {
-        0
-    }
 }
 
 /// The web room over the parts of a test, and somebody who looks at it.
@@ -47,7 +50,8 @@ pub(crate) struct Site {
     pub(crate) base: String,
     pub(crate) client: reqwest::Client,
     pub(crate) vitals: Arc<FakeVitals>,
-    _stop: DropGuard,
+    pub(crate) feed: Arc<Feed>,
+    _over: DropGuard,
 }
 
 impl Site {
@@ -58,13 +62,16 @@ impl Site {
     pub(crate) async fn over(engine: Option<Handle>, journal: SharedJournal, clock: pointsman::clock::SharedClock) -> Self {
         let vitals = Arc::new(FakeVitals { engine, connected: AtomicBool::new(true) });
         let metrics = Arc::new(Metrics::new("0.0.0"));
-        let web = Web { vitals: Arc::clone(&vitals) as Arc<dyn Vitals>, metrics, journal, clock };
+        let (feed, over) = (Arc::new(Feed::default()), CancellationToken::new());
+        let links = Links { chat: "https://chat.example".to_owned(), guild: GuildId::new(77) };
+        let board = Board::new(BoardToken::new(&SecretString::from(TOKEN), false), links, Arc::clone(&feed));
+        let vitals_of_web = Arc::clone(&vitals) as Arc<dyn Vitals>;
+        let web = Web { vitals: vitals_of_web, metrics, journal, clock, board: Some(board), over: over.clone() };
         let listener = web::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let stop = CancellationToken::new();
-        tokio::spawn(web::serve(listener, web, stop.clone()));
+        tokio::spawn(web::serve(listener, web));
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { base, client, vitals, _stop: stop.drop_guard() }
+        Self { base, client, vitals, feed, _over: over.drop_guard() }
     }
 
     /// Status and body of a page.

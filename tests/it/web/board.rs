@@ -1,0 +1,223 @@
+//! The run board: who may see it, what it shows, and how it stays true.
+
+use futures_util::StreamExt as _;
+use pointsman::domain::run::{Mode, Vote};
+use pointsman::domain::{RunId, StreamId};
+use pointsman::metrics::Observer as _;
+use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
+
+use super::{Site, TOKEN};
+use crate::harness::engine::{Bench, Life, cutover, dba, lead, operator, team};
+
+/// Shows the token and keeps the cookie.
+async fn sign_in(site: &Site) -> String {
+    let answer = site.client.get(format!("{}/", site.base)).query(&[("token", TOKEN)]).send().await.unwrap();
+    assert_eq!(answer.status(), 303);
+    let cookie = answer.headers()[SET_COOKIE].to_str().unwrap();
+    cookie.split(';').next().unwrap().to_owned()
+}
+
+async fn page(site: &Site, cookie: &str, path: &str) -> (u16, String) {
+    let answer = site.client.get(format!("{}{path}", site.base)).header(COOKIE, cookie).send().await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+#[test]
+fn nothing_of_the_board_is_shown_without_its_token() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let run = life.begin("move", Mode::Live).await;
+        let site = Site::of(life).await;
+        for path in
+            ["/".to_owned(), format!("/runs/{run}"), "/live".to_owned(), format!("/live/runs/{run}"), "/?token=wrong".to_owned()]
+        {
+            let (status, body) = site.get(&path).await;
+            assert_eq!(status, 401, "{path}");
+            assert!(!body.contains(run.as_str()) || path.contains(run.as_str()), "{path}: {body}");
+            assert!(!body.contains("Ada"), "{path}: {body}");
+            assert!(body.contains("type=\"password\""), "{path}: {body}");
+        }
+        let (status, _) = page(&site, "pointsman_board=0123", "/").await;
+        assert_eq!(status, 401);
+
+        // The form does the same as the address.
+        let send = async |token: &str, next: &str| {
+            let form = [("token", token), ("next", next)];
+            site.client.post(format!("{}/login", site.base)).form(&form).send().await.unwrap()
+        };
+        assert_eq!(send("wrong", "/").await.status(), 401);
+        let answer = send(TOKEN, &format!("/runs/{run}")).await;
+        assert_eq!(
+            (answer.status().as_u16(), answer.headers()[LOCATION].to_str().unwrap()),
+            (303, format!("/runs/{run}").as_str())
+        );
+        assert_eq!(send(TOKEN, "https://elsewhere.example/").await.headers()[LOCATION], "/");
+    });
+}
+
+#[test]
+fn the_token_does_not_stay_in_the_address() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let site = Site::of(life).await;
+        let query = [("q", "ace"), ("token", TOKEN)];
+        let answer = site.client.get(format!("{}/", site.base)).query(&query).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers()[LOCATION].to_str().unwrap()), (303, "/?q=ace"));
+        let cookie = answer.headers()[SET_COOKIE].to_str().unwrap();
+        assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && !cookie.contains("token"), "{cookie}");
+        assert_eq!(page(&site, &sign_in(&site).await, "/?q=ace").await.0, 200);
+    });
+}
+
+#[test]
+fn a_page_shows_who_is_missing_what_is_measured_and_the_way_back_and_nothing_to_change() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let run = life.begin("move", Mode::Live).await;
+        life.react(life.card(&run, &cutover()), &dba(), Vote::Sign).await;
+        let site = Site::of(life).await;
+        let cookie = sign_in(&site).await;
+        let (status, body) = page(&site, &cookie, &format!("/runs/{run}")).await;
+        assert_eq!(status, 200);
+        let thread = life.state(&run).thread.unwrap();
+        for words in [
+            "dba: Grace",
+            "operations_lead: <strong>missing</strong>",
+            "all is well",
+            "not armed: operations_lead sign",
+            "Grace (dba) signed cutover",
+            &format!("https://chat.example/channels/77/{thread}"),
+            "<svg",
+            &format!("data-stream=\"/live/runs/{run}\""),
+        ] {
+            assert!(body.contains(words), "{words}\nis not in\n{body}");
+        }
+        let (_, first) = page(&site, &cookie, "/").await;
+        assert!(first.contains(&format!("href=\"/runs/{run}\"")) && first.contains("sign-off: cutover"), "{first}");
+        for text in [&body, &first] {
+            for changing in ["method=\"post\"", "<script>", " onclick", " style="] {
+                assert!(!text.contains(changing), "{changing}\n{text}");
+            }
+        }
+    });
+}
+
+#[test]
+fn what_people_type_stays_text() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let run = life.begin("move", Mode::Live).await;
+        let hostile = "<script>alert(1)</script>\" onload=\"x";
+        let input = pointsman::domain::run::Input::Pause { by: operator(), reason: hostile.to_owned() };
+        life.send(&run, input).await.unwrap();
+        let site = Site::of(life).await;
+        let (_, body) = page(&site, &sign_in(&site).await, &format!("/runs/{run}")).await;
+        assert!(body.contains("&lt;script&gt;alert(1)") && !body.contains("<script>alert"), "{body}");
+        assert!(!body.contains("\" onload=\"x"), "{body}");
+    });
+}
+
+#[test]
+fn the_archive_can_be_searched_and_an_ended_run_has_the_same_page() {
+    let bench = Bench::new();
+    let (moved, poked) = bench.whole_life(async |life| {
+        let site = Site::of(life).await;
+        let cookie = sign_in(&site).await;
+        let (_, empty) = page(&site, &cookie, "/").await;
+        assert!(empty.contains("No run is at work") && empty.contains("No run has ended yet"), "{empty}");
+        let moved = life.begin("move", Mode::Live).await;
+        life.play(&moved, &team).await;
+        let poked = life.begin("tiny", Mode::DryRun).await;
+        life.play(&poked, &team).await;
+        let shown = async |query: &str| {
+            let (_, body) = page(&site, &cookie, query).await;
+            [&moved, &poked].map(|run| body.contains(&format!("/runs/{run}")))
+        };
+        assert_eq!(shown("/").await, [true, true]);
+        assert_eq!(shown("/?q=MOVE").await, [true, false]);
+        assert_eq!(shown(&format!("/?q={poked}")).await, [false, true]);
+        assert_eq!(shown("/?status=failed").await, [false, false]);
+        assert_eq!(shown("/?status=succeeded&q=tiny").await, [false, true]);
+        (moved, poked)
+    });
+    // From the journal alone: an engine that has not started remembers nothing.
+    bench.whole_life(async |life| {
+        let journal = std::sync::Arc::clone(&life.journal);
+        let site = Site::over(None, journal, std::sync::Arc::new(bench.clock.clone())).await;
+        let cookie = sign_in(&site).await;
+        for (run, words) in [(&moved, "The run ended: succeeded"), (&poked, "REHEARSAL")] {
+            let (status, body) = page(&site, &cookie, &format!("/runs/{run}")).await;
+            assert!(status == 200 && body.contains(words) && !body.contains("data-stream"), "{body}");
+        }
+        for path in ["/runs/run-aaaaaaaa", "/runs/..%2f", "/runs/RUN"] {
+            assert_eq!(page(&site, &cookie, path).await.0, 404, "{path}");
+        }
+        assert!(page(&site, &cookie, "/").await.1.contains("The bot is starting"));
+    });
+}
+
+/// The data of the next event of that name.
+async fn next(
+    stream: &mut (impl futures_util::Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin),
+    buffer: &mut String,
+    name: &str,
+) -> String {
+    loop {
+        if let Some((event, rest)) = buffer.split_once("\n\n") {
+            let (event, rest) = (event.to_owned(), rest.to_owned());
+            *buffer = rest;
+            if event.contains(&format!("event: {name}")) {
+                return event.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+            }
+            continue;
+        }
+        let piece = tokio::time::timeout(std::time::Duration::from_secs(20), stream.next()).await.expect("in time");
+        buffer.push_str(std::str::from_utf8(&piece.expect("the stream lives").unwrap()).unwrap());
+    }
+}
+
+/// What the measured journal does in a whole bot.
+async fn tell(site: &Site, life: &Life<'_>, run: &RunId) {
+    let records = life.journal.load(&StreamId::new("run", run.as_str()).unwrap()).await.unwrap();
+    site.feed.saw(records.last().unwrap(), true);
+}
+
+#[test]
+fn a_page_follows_the_journal_without_being_loaded_again() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let run = life.begin("move", Mode::Live).await;
+        let site = Site::of(life).await;
+        let cookie = sign_in(&site).await;
+        for path in [format!("/live/runs/{run}"), "/live".to_owned()] {
+            let answer = site.client.get(format!("{}{path}", site.base)).header(COOKIE, &cookie).send().await.unwrap();
+            assert_eq!(answer.headers()["content-type"], "text/event-stream");
+            let (mut stream, mut buffer) = (answer.bytes_stream(), String::new());
+            let first = next(&mut stream, &mut buffer, "page").await;
+            let (voter, absent) = if path == "/live" { (lead(), "Missing") } else { (dba(), "dba: <strong>missing") };
+            assert!(first.contains(absent), "{first}");
+            life.react(life.card(&run, &cutover()), &voter, Vote::Sign).await;
+            tell(&site, life, &run).await;
+            let second = next(&mut stream, &mut buffer, "page").await;
+            assert!(!second.contains(absent), "{second}");
+            let page: String = serde_json::from_str(&second).unwrap();
+            assert!(page.contains("<section"), "{page}");
+        }
+    });
+}
+
+#[test]
+fn a_glance_costs_the_board_nothing_for_ever() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let site = Site::of(life).await;
+        let cookie = sign_in(&site).await;
+        let open = async || site.client.get(format!("{}/live", site.base)).header(COOKIE, &cookie).send().await.unwrap();
+        let mut streams = Vec::new();
+        while streams.len() < 64 {
+            streams.push(open().await);
+            assert_eq!(streams.last().unwrap().status(), 200);
+        }
+        assert_eq!(open().await.status(), 503, "the number of open pages is bounded");
+    });
+}
