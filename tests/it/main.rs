@@ -25,5 +25,6 @@ mod page;
 mod process;
 mod resume;
 mod scripts;
+mod serve;
 mod transfer;
 mod web;

@@ -1,0 +1,296 @@
+//! `pointsman serve` as a process of its own, before a model of Discord: its logs, its end, and what it never says.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pointsman::clock::ScaledClock;
+use pointsman::sandbox::discord::{Model, World};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+
+/// A backstop for everything that is awaited; nothing here takes that long unless it fails.
+const SOON: Duration = Duration::from_secs(60);
+
+/// What is planted, and where. None of them may come out anywhere.
+const PLANTED: [(&str, &str); 5] = [
+    ("the bot's token", "planted-token-of-the-bot"),
+    ("the board's token", "planted-token-of-the-board"),
+    ("a DSN's password", "planted-password-of-the-dsn"),
+    ("a secret of a step", "planted-secret-of-the-step"),
+    ("a variable of the bot's environment", "planted-variable-of-the-bot"),
+];
+
+/// One step that says its secrets in every way it can and fails, and one that lasts.
+const LEAKY: &str = r#"
+runbook: leaky
+title: Leaky
+version: 1.0.0
+owner: us
+kind: operation
+lock: leaky
+window: 1h
+phases:
+  - phase: only
+    on_failure: stop
+    steps:
+      - step: leak
+        title: Says what it knows
+        action: shell.run
+        with:
+          argv:
+            - sh
+            - -c
+            - 'echo "out $DSN $STEP"; echo "err $STEP" >&2; printf %s "$DSN" | base64 -w0; env; exit 3'
+          secret_env: { DSN: DSN, STEP: STEP }
+"#;
+
+const LASTING: &str = r#"
+runbook: lasting
+title: Lasting
+version: 1.0.0
+owner: us
+kind: operation
+lock: lasting
+window: 1h
+phases:
+  - phase: only
+    steps:
+      - step: last
+        title: Lasts
+        action: shell.run
+        with: { argv: [sleep, "1000"] }
+        timeout: 30m
+"#;
+
+struct Stage {
+    model: Model,
+    dir: tempfile::TempDir,
+}
+
+/// A bot, and its log line by line.
+struct Bot {
+    child: Child,
+    lines: mpsc::UnboundedReceiver<String>,
+    log: Vec<String>,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let world = World::operations().without_rate_limits().token(PLANTED[0].1);
+        let model = Model::start(world, Arc::new(ScaledClock::real()), ([127, 0, 0, 1], 0).into()).await.unwrap();
+        let stage = Self { model, dir: tempfile::tempdir().unwrap() };
+        std::fs::create_dir_all(stage.path("runbooks")).unwrap();
+        std::fs::create_dir_all(stage.path("commands")).unwrap();
+        std::fs::write(stage.path("runbooks/leaky.yaml"), LEAKY).unwrap();
+        std::fs::write(stage.path("runbooks/lasting.yaml"), LASTING).unwrap();
+        let commands = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("commands/migrate.yaml");
+        std::fs::copy(commands, stage.path("commands/migrate.yaml")).unwrap();
+        std::fs::write(stage.path("dsn"), format!("postgres://u:{}@h/d\n", PLANTED[2].1)).unwrap();
+        let roles: Vec<String> = ["operator", "operations_lead", "dba", "security"]
+            .iter()
+            .map(|name| format!("{name}: '{}'", stage.model.role(name)))
+            .collect();
+        let settings = format!(
+            "discord: {{ guild: '{}', api_base: '{}' }}\nroles: {{ {} }}\nsecrets: {{ DSN: {{ file: dsn }}, STEP: {{ env: STEP_SECRET }} }}\n\
+             log: {{ format: json }}\nweb: {{ listen: '127.0.0.1:0' }}\n",
+            stage.model.guild_id(),
+            stage.model.base_url(),
+            roles.join(", ")
+        );
+        std::fs::write(stage.path("pointsman.yaml"), settings).unwrap();
+        stage
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+        command.args(arguments).arg("--config").arg(self.path("pointsman.yaml")).env_clear();
+        command
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("POINTSMAN_DISCORD_TOKEN", PLANTED[0].1)
+            .env("POINTSMAN_WEB_TOKEN", PLANTED[1].1);
+        command.env("STEP_SECRET", PLANTED[3].1).env("SOMETHING_ELSE", PLANTED[4].1).kill_on_drop(true);
+        command
+    }
+
+    async fn serve(&self) -> Bot {
+        let mut child = self.command(&["serve"]).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = mpsc::unbounded_channel();
+        let mut read = BufReader::new(child.stderr.take().unwrap()).lines();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = read.next_line().await {
+                let _ = sender.send(line);
+            }
+        });
+        self.model.wait_for_gateway(SOON).await.expect("the bot connects");
+        Bot { child, lines, log: Vec::new() }
+    }
+
+    async fn start(&self, runbook: &str) {
+        let known = |text: &str| self.model.slash("olivia", self.model.channel("ops"), text).map(drop);
+        known(&format!("/migrate start runbook:{runbook}")).expect("the command is registered");
+    }
+
+    async fn printed(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().await.unwrap();
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    }
+}
+
+impl Bot {
+    /// Waits for a line of the log and gives it.
+    async fn said(&mut self, found: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let line = tokio::time::timeout(SOON, self.lines.recv()).await;
+            let line = line.unwrap_or_else(|_| panic!("never said:\n{}", self.log.join("\n")));
+            let line = line.unwrap_or_else(|| panic!("the bot has ended:\n{}", self.log.join("\n")));
+            self.log.push(line);
+            let line = self.log.last().unwrap();
+            let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            if found(&line) {
+                return line;
+            }
+        }
+    }
+
+    async fn journalled(&mut self, event: &str) -> String {
+        let line = self.said(|line| line["fields"]["event"] == event).await;
+        subject(&line).expect("a line about a run names it").to_owned()
+    }
+
+    /// Tells it to stop, as a supervisor does, and waits for its end.
+    async fn told_to_stop(&mut self) -> std::process::ExitStatus {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = tokio::time::timeout(SOON, self.child.wait()).await.expect("it ends").unwrap();
+        while let Some(line) = self.lines.recv().await {
+            self.log.push(line);
+        }
+        status
+    }
+}
+
+/// What a line is about: `id` in the lines that are alike for runs and incidents, else `run`.
+fn subject(line: &Value) -> Option<&str> {
+    ["id", "run"].iter().find_map(|name| line["fields"][*name].as_str())
+}
+
+#[tokio::test]
+async fn every_line_of_the_log_is_an_object_and_one_about_a_run_names_it() {
+    let stage = Stage::new().await;
+    let mut bot = stage.serve().await;
+    stage.start("leaky").await;
+    let run = bot.journalled("closing_began").await;
+    bot.told_to_stop().await;
+    let mut about = 0;
+    for line in &bot.log {
+        let parsed: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(parsed["timestamp"].is_string() && parsed["level"].is_string() && parsed["target"].is_string(), "{line}");
+        if line.contains(&run) {
+            assert_eq!(subject(&parsed), Some(run.as_str()), "{line}");
+            about += 1;
+        }
+    }
+    assert!(about > 5, "{:#?}", bot.log);
+}
+
+#[tokio::test]
+async fn a_bot_that_is_told_to_stop_cuts_its_steps_off_and_the_next_one_knows() {
+    let stage = Stage::new().await;
+    let mut bot = stage.serve().await;
+    stage.start("lasting").await;
+    let run = bot.journalled("child_started").await;
+    let status = bot.told_to_stop().await;
+    assert!(status.success(), "{status}: {:#?}", bot.log);
+    assert!(bot.log.iter().any(|line| line.contains("stopped")), "{:#?}", bot.log);
+
+    // The journal says that it began and nothing more: what became of it, nobody claims to know.
+    let exported = stage.printed(&["audit", "export"]).await;
+    assert!(exported.contains("child_started") && !exported.contains("step_succeeded") && !exported.contains("step_failed"));
+    let mut next = stage.serve().await;
+    assert_eq!(next.journalled("rebooted").await, run);
+    assert_eq!(next.journalled("asked").await, run);
+    next.told_to_stop().await;
+    // The lease was given back: nobody acts any more.
+    let doctor = stage.printed(&["doctor"]).await;
+    assert!(doctor.contains("nobody acts on it"), "{doctor}");
+}
+
+#[tokio::test]
+async fn planted_secrets_come_out_nowhere() {
+    let stage = Stage::new().await;
+    let mut bot = stage.serve().await;
+    let serving = bot.said(|line| line["fields"]["address"].is_string()).await;
+    let base = format!("http://{}", serving["fields"]["address"].as_str().unwrap());
+    stage.start("leaky").await;
+    let run = bot.journalled("closing_began").await;
+    // The last thing that chat is owed of the run's work.
+    let posted = |chat: &pointsman::sandbox::discord::Chat| {
+        serde_json::to_string(&chat.messages.values().map(|m| format!("{m:?}")).collect::<Vec<_>>())
+            .ok()
+            .filter(|text| text.contains("exit status 3") || text.contains("status 3"))
+    };
+    let said = stage.model.wait_for(SOON, posted).await.expect("the failure is told in chat");
+
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let signed_in = client.get(&base).query(&[("token", PLANTED[1].1)]).send().await.unwrap();
+    let cookie = signed_in.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let mut outputs = BTreeMap::from([("chat", said), ("the cookie", cookie.clone())]);
+    let run_page = format!("/runs/{run}");
+    for (name, path) in [
+        ("health", "/readyz"),
+        ("metrics", "/metrics"),
+        ("the board", "/"),
+        ("the run's page", run_page.as_str()),
+        ("a wrong token", "/?token=x"),
+    ] {
+        let answer = client.get(format!("{base}{path}")).header("cookie", &cookie).send().await.unwrap();
+        outputs.insert(name, answer.text().await.unwrap());
+    }
+    assert!(outputs["the run's page"].contains("Says what it knows"), "{}", outputs["the run's page"]);
+    outputs.insert("the doctor", stage.printed(&["doctor"]).await);
+    bot.told_to_stop().await;
+    outputs.insert("the log", bot.log.join("\n"));
+    outputs.insert("the export", stage.printed(&["audit", "export"]).await);
+    assert!(outputs["the export"].contains("step_failed"));
+    let broken = format!("postgres://u:{}@127.0.0.1:1/d", PLANTED[2].1);
+    let error = stage.command(&["audit", "verify"]).env("POINTSMAN_STORE", broken).output().await.unwrap();
+    outputs.insert("an error", String::from_utf8_lossy(&error.stderr).into_owned());
+    outputs.insert("the run's files", read_all(&stage.path("data")));
+
+    for (place, text) in &outputs {
+        assert!(!text.is_empty(), "{place} says nothing");
+        for (what, secret) in PLANTED {
+            assert!(!text.contains(secret), "{what} comes out in {place}:\n{text}");
+        }
+        // Nor in the coding in which the step wrote it.
+        assert!(
+            !text.contains("cGxhbnRlZC1wYXNzd29yZC1vZi10aGUtZHNu") && !text.contains("YW50ZWQtcGFzc3dvcmQtb2YtdGhlLWRzb"),
+            "{place}:\n{text}"
+        );
+    }
+    // The redaction has worked, rather than nothing having been said.
+    assert!(outputs["the run's files"].contains("[redacted]"), "{}", outputs["the run's files"]);
+}
+
+/// Everything below a folder, as text.
+fn read_all(dir: &std::path::Path) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            text += &read_all(&entry.path());
+        } else if kind.is_file() {
+            text += &String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap());
+        }
+    }
+    text
+}
