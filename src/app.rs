@@ -29,7 +29,7 @@ use crate::domain::incident::{Delivery, IssueKind};
 use crate::domain::runbook::Runbook;
 use crate::domain::{Digest, IssueRef, MessageKey, MessageRef, RunId, Timestamp};
 use crate::engine::{Engine, IncidentSnapshot, Pace, Planning, Policies, PortError, Ports, Runs};
-use crate::metrics::{MeasuredJournal, Metrics, RunWatch};
+use crate::metrics::{BeatWatch, MeasuredJournal, Metrics, RunWatch};
 use crate::planning::CatalogPlanning;
 use crate::render;
 use crate::store::{self, SharedJournal, StoreError};
@@ -226,7 +226,8 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     let feed = Arc::new(web::Feed::default());
     open_web(&parts, &vitals, &metrics, &journal, &feed, over).await?;
     let watch = Arc::new(RunWatch::new(Arc::clone(&metrics)));
-    let journal: SharedJournal = Arc::new(MeasuredJournal::new(journal, metrics, vec![watch, feed]));
+    let beats = Arc::new(BeatWatch::new(Arc::clone(&metrics)));
+    let journal: SharedJournal = Arc::new(MeasuredJournal::new(journal, metrics, vec![watch, beats, feed]));
     let identity = identify(&api, &stop).await?;
     let Some(identity) = identity else { return Ok(()) };
     let chat = Arc::new(DiscordChat::new(

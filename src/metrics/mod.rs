@@ -8,9 +8,11 @@
 //! renamed, because rules outside of this repository use them. Labels come from closed sets, or from what the
 //! definitions hold (an action's name), never from what people type.
 
+mod beats;
 mod journal;
 mod runs;
 
+pub use beats::BeatWatch;
 pub use journal::{MeasuredJournal, Observer};
 pub use runs::RunWatch;
 
@@ -38,6 +40,9 @@ const APPEND_SECS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 /// The bounds for the time from the last signature to the start, in seconds.
 const START_SECS: [f64; 9] = [0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
 
+/// The bounds for how late a status update is, in seconds: a minute is where it says so itself, fifteen the shortest beat.
+const LATENESS_SECS: [f64; 10] = [0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 120.0, 300.0, 900.0, 3_600.0];
+
 type HistogramFamily<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// How something came out.
@@ -62,6 +67,8 @@ pub struct Metrics {
     step_duration: HistogramFamily<ByAction>,
     gate_wait: HistogramFamily<ByOutcome>,
     signature_to_start: Histogram,
+    beats: Family<ByOutcome, Counter>,
+    beat_lateness: Histogram,
 }
 
 impl Metrics {
@@ -75,7 +82,12 @@ impl Metrics {
             step_duration: Family::new_with_constructor(patience),
             gate_wait: Family::new_with_constructor(patience),
             signature_to_start: Histogram::new(START_SECS),
+            beats: Family::default(),
+            beat_lateness: Histogram::new(LATENESS_SECS),
         };
+        for outcome in ["posted", "late"] {
+            drop(metrics.beats.get_or_create(&ByOutcome { outcome }));
+        }
         for outcome in ["appended", "conflict", "fenced", "unknown", "failed"] {
             // There from the start, so that a rate over it is never absent.
             drop(metrics.appends.get_or_create(&ByOutcome { outcome }));
@@ -111,6 +123,13 @@ impl Metrics {
             Unit::Seconds,
             self.signature_to_start.clone(),
         );
+        registry.register("beats", "Status updates that became visible, in time or late", self.beats.clone());
+        registry.register_with_unit(
+            "beat_lateness",
+            "How long after it was due a status update became visible",
+            Unit::Seconds,
+            self.beat_lateness.clone(),
+        );
         self
     }
 
@@ -135,6 +154,12 @@ impl Metrics {
 
     fn step_took(&self, action: &str, outcome: &'static str, secs: f64) {
         self.step_duration.get_or_create(&ByAction { action: action.to_owned(), outcome }).observe(secs);
+    }
+
+    fn beat_posted(&self, late_secs: f64, late_from_secs: f64) {
+        let outcome = if late_secs > late_from_secs { "late" } else { "posted" };
+        self.beats.get_or_create(&ByOutcome { outcome }).inc();
+        self.beat_lateness.observe(late_secs);
     }
 
     fn gate_waited(&self, outcome: &'static str, secs: f64) {

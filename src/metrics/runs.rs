@@ -1,6 +1,6 @@
 //! What the facts of runs say about time: how long steps took, gates stood, and starts waited after the last signature.
 //!
-//! An incident's or a beat's figures get an observer of their own beside this one: see [`Observer`].
+//! The figures of other kinds of streams get an observer of their own beside this one: see [`Observer`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pointsman::domain::run::{Mode, Vote};
 use pointsman::domain::{RunId, StreamId};
-use pointsman::metrics::{MeasuredJournal, Metrics, Observer, RunWatch, Scrape};
+use pointsman::metrics::{BeatWatch, MeasuredJournal, Metrics, Observer, RunWatch, Scrape};
 use pointsman::store::{AppendError, Journal as _, NewRecord, Record};
 
 use crate::harness::engine::{Bench, Life, at, chores, cutover, dba, dead_holder, lead, team};
@@ -76,6 +76,38 @@ fn failures_and_refusals_are_told_apart_and_rehearsals_left_out() {
         let text = measured(life, &run, true).await;
         assert_eq!(value(&text, "pointsman_gate_wait_seconds_count{outcome=\"refused\"}"), Some(1.0), "{text}");
     });
+}
+
+#[test]
+fn a_beat_is_counted_once_with_the_lateness_of_the_earliest_that_it_stands_for() {
+    let metrics = Arc::new(Metrics::new("0.0.0"));
+    let watch = BeatWatch::new(Arc::clone(&metrics));
+    let tell = |stream: &str, seq: u64, secs: i64, kind: &str, body: String, news: bool| {
+        let (stream, hash) = (stream.parse().unwrap(), pointsman::domain::Hash::GENESIS);
+        watch.saw(&Record { position: seq, stream, seq, at: at(secs), kind: kind.to_owned(), body, hash }, news);
+    };
+    let due = |secs: i64| {
+        format!(
+            "{{\"status_due\":{{\"due\":\"{}\",\"missed\":0,\"next\":\"{}\"}}}}",
+            at(secs).to_rfc3339(),
+            at(9_999).to_rfc3339()
+        )
+    };
+    let posted =
+        |key: &str| format!("{{\"message_posted\":{{\"key\":\"{key}\",\"message\":{{\"channel\":\"1\",\"message\":\"2\"}}}}}}");
+    // In time; another message is none.
+    tell("run/run-a", 5, 900, "status_due", due(900), true);
+    tell("run/run-a", 6, 901, "message_posted", posted("note/4"), true);
+    tell("run/run-a", 7, 902, "message_posted", posted("beat/5"), true);
+    tell("run/run-a", 8, 903, "message_posted", posted("beat/5"), true);
+    // Two fell due while nobody could see the first; the former life of the bot saw it due.
+    tell("incident/inc-20270115-001", 3, 900, "status_due", due(900), false);
+    tell("incident/inc-20270115-001", 4, 1_800, "status_due", due(1_800), true);
+    tell("incident/inc-20270115-001", 5, 1_830, "message_posted", posted("beat/3"), true);
+    let text = metrics.text(&Scrape::default());
+    assert_eq!(value(&text, "pointsman_beats_total{outcome=\"posted\"}"), Some(1.0), "{text}");
+    assert_eq!(value(&text, "pointsman_beats_total{outcome=\"late\"}"), Some(1.0), "{text}");
+    assert_eq!(value(&text, "pointsman_beat_lateness_seconds_sum"), Some(932.0), "{text}");
 }
 
 /// Keeps what it is told.
