@@ -27,7 +27,7 @@ use crate::discord::{Access, Api};
 use crate::domain::command::Command;
 use crate::domain::incident::{Delivery, IssueKind};
 use crate::domain::runbook::Runbook;
-use crate::domain::{Digest, IssueRef, MessageKey, MessageRef, RunId, Timestamp};
+use crate::domain::{Digest, GuildId, IssueRef, MessageKey, MessageRef, RunId, Timestamp};
 use crate::engine::{Engine, IncidentSnapshot, Pace, Planning, Policies, PortError, Ports, Runs};
 use crate::metrics::{BeatWatch, MeasuredJournal, Metrics, RunWatch};
 use crate::planning::CatalogPlanning;
@@ -292,13 +292,14 @@ async fn open_web(
     over: CancellationToken,
 ) -> anyhow::Result<()> {
     let Some(settings) = &parts.settings.web else { return Ok(()) };
+    let (_, guild) = parts.settings.discord.credentials()?;
     let listener =
         web::listen(settings.listen).await.with_context(|| format!("listening on {} (web.listen)", settings.listen))?;
     let tls = settings.public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
     let board = settings
         .board_token
         .as_ref()
-        .map(|token| web::Board::new(web::BoardToken::new(token, tls), links(&parts.settings.discord), Arc::clone(feed)));
+        .map(|token| web::Board::new(web::BoardToken::new(token, tls), links(&parts.settings.discord, guild), Arc::clone(feed)));
     info!(address = %listener.local_addr()?, board = board.is_some(), "health and metrics are served");
     let web = web::Web {
         vitals: Arc::clone(vitals) as Arc<dyn web::Vitals>,
@@ -313,8 +314,8 @@ async fn open_web(
 }
 
 /// Where people open Discord: its API's own host, also for a model, which has its chat there.
-fn links(discord: &config::Discord) -> render::board::Links {
-    render::board::Links { chat: discord.api_base.clone(), guild: discord.guild }
+fn links(discord: &config::Discord, guild: GuildId) -> render::board::Links {
+    render::board::Links { chat: discord.api_base.clone(), guild }
 }
 
 /// Asks who the bot is, for as long as Discord does not answer. `None` if told to stop meanwhile.

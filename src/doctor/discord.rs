@@ -13,8 +13,8 @@ use crate::catalog::Catalog;
 use crate::config::Settings;
 use crate::discord::rest::{Call, Trouble};
 use crate::discord::{Access, Api, identify};
-use crate::domain::RoleName;
 use crate::domain::runbook::Runbook;
+use crate::domain::{GuildId, RoleName};
 
 /// The bot's clock may be this far from Discord's before people are told: the header has whole seconds.
 const SKEW_SECS_WARN: i64 = 3;
@@ -32,7 +32,14 @@ const PRIVILEGED: [(&str, u64); 3] =
 pub(super) async fn examine(patient: &Patient, catalog: Option<&Catalog>) -> Vec<Finding> {
     let settings = &patient.settings;
     let mut findings = vec![clock(patient).await];
-    let access = Access { api_base: settings.discord.api_base.clone(), token: settings.discord.token.clone() };
+    let (token, guild) = match settings.discord.credentials() {
+        Ok(credentials) => credentials,
+        Err(missing) => {
+            findings.push(Finding::problem("discord", missing.to_string(), "docs/deployment.md tells where to get both"));
+            return findings;
+        }
+    };
+    let access = Access { api_base: settings.discord.api_base.clone(), token };
     let api = match Api::new(access) {
         Ok(api) => api,
         Err(error) => {
@@ -53,19 +60,19 @@ pub(super) async fn examine(patient: &Patient, catalog: Option<&Catalog>) -> Vec
     };
     findings.push(Finding::well("discord.token", format!("it is that of the user {}", identity.bot)));
     findings.push(intents(&api).await);
-    let server = match Server::read(&api, settings, identity.bot.get()).await {
+    let server = match Server::read(&api, guild, identity.bot.get()).await {
         Ok(server) => server,
         Err(trouble) => {
-            findings.push(not_there(&trouble, settings, identity.application));
+            findings.push(not_there(&trouble, guild, identity.application));
             return findings;
         }
     };
     findings.push(Finding::well("discord.server", format!("the bot is a member of {}", server.name)));
     findings.push(server.permissions(identity.application));
     findings.push(server.channels());
-    findings.push(commands(&api, settings, identity.application, catalog).await);
+    findings.push(commands(&api, guild, identity.application, catalog).await);
     findings.extend(server.roles(settings, catalog));
-    findings.extend(holders(&api, settings, catalog).await);
+    findings.extend(holders(&api, settings, guild, catalog).await);
     findings
 }
 
@@ -81,10 +88,10 @@ fn not_known(trouble: &Trouble) -> Finding {
     Finding::problem("discord.token", trouble.to_string(), mend)
 }
 
-fn not_there(trouble: &Trouble, settings: &Settings, application: u64) -> Finding {
+fn not_there(trouble: &Trouble, guild: GuildId, application: u64) -> Finding {
     let invitation = invitation(application);
     let mend = format!("check `discord.guild`, and invite the bot: {invitation}");
-    Finding::problem("discord.server", format!("the server {} cannot be read: {trouble}", settings.discord.guild), mend)
+    Finding::problem("discord.server", format!("the server {guild} cannot be read: {trouble}"), mend)
 }
 
 fn invitation(application: u64) -> String {
@@ -145,11 +152,11 @@ async fn intents(api: &Api) -> Finding {
 }
 
 /// Whether the commands may be registered, and are.
-async fn commands(api: &Api, settings: &Settings, application: u64, catalog: Option<&Catalog>) -> Finding {
+async fn commands(api: &Api, guild: GuildId, application: u64, catalog: Option<&Catalog>) -> Finding {
     let about = "discord.commands";
     let route = Route::GuildCommands {
         application_id: serenity_id::ApplicationId::new(application),
-        guild_id: serenity_id::GuildId::new(settings.discord.guild.get()),
+        guild_id: serenity_id::GuildId::new(guild.get()),
     };
     let registered = match api.call(Call::new(LightMethod::Get, route)).await {
         Ok(registered) => registered,
@@ -170,10 +177,10 @@ async fn commands(api: &Api, settings: &Settings, application: u64, catalog: Opt
 }
 
 /// How many people hold the roles that each gate waits for, by Discord's own count.
-async fn holders(api: &Api, settings: &Settings, catalog: Option<&Catalog>) -> Vec<Finding> {
+async fn holders(api: &Api, settings: &Settings, guild: GuildId, catalog: Option<&Catalog>) -> Vec<Finding> {
     let about = "gates";
     let Some(catalog) = catalog else { return Vec::new() };
-    let route = Route::GuildRoleMemberCounts { guild_id: serenity_id::GuildId::new(settings.discord.guild.get()) };
+    let route = Route::GuildRoleMemberCounts { guild_id: serenity_id::GuildId::new(guild.get()) };
     let counts = match api.call(Call::new(LightMethod::Get, route)).await {
         Ok(counts) => counts,
         Err(trouble) => {
@@ -230,8 +237,8 @@ struct Server {
 }
 
 impl Server {
-    async fn read(api: &Api, settings: &Settings, bot: u64) -> Result<Self, Trouble> {
-        let id = settings.discord.guild.get();
+    async fn read(api: &Api, guild: GuildId, bot: u64) -> Result<Self, Trouble> {
+        let id = guild.get();
         let guild_id = serenity_id::GuildId::new(id);
         let get = async |route: Route<'static>| api.call(Call::new(LightMethod::Get, route)).await;
         let guild = get(Route::Guild { guild_id }).await?;

@@ -99,7 +99,8 @@ pub(super) fn newest(view: View<'_>) -> Option<String> {
     let running = |step: &&Step| matches!(view.state.step(&step.step).status, StepStatus::Running(_));
     let step = view.state.runbook().all_steps().find(running)?;
     let StepStatus::Running(attempt) = &view.state.step(&step.step).status else { return None };
-    under_way(view.progress, &step.step, attempt.number)
+    let report = view.progress.iter().find(|found| found.step == step.step && found.attempt == attempt.number);
+    report.map(under_way)
 }
 
 /// The newest report of an attempt: bar, share, rate, ETA.

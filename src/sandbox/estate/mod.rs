@@ -20,8 +20,8 @@ pub mod kubernetes;
 pub mod postgres;
 pub mod sqlite;
 mod supervised;
-pub mod sx;
 pub mod switchboard;
+pub mod sx;
 
 use std::io;
 use std::path::{Path, PathBuf};
