@@ -142,7 +142,7 @@ pub async fn identify(api: &Api) -> Result<Identity, Trouble> {
     let me = api.call(Call::new(LightMethod::Get, Route::UserMe)).await?;
     let application = api.call(Call::new(LightMethod::Get, Route::Oauth2ApplicationCurrent)).await?;
     let id = |value: &Value| {
-        super::chat::snowflake(&value["id"]).ok_or_else(|| Trouble::Unanswered { why: "its answer names no id".to_owned() })
+        super::messages::snowflake(&value["id"]).ok_or_else(|| Trouble::Unanswered { why: "its answer names no id".to_owned() })
     };
     Ok(Identity { bot: UserId::new(id(&me)?), application: id(&application)? })
 }
@@ -389,8 +389,8 @@ impl Events {
 
     /// Tells the person that their interaction could not be read, if at least its id and token can be.
     async fn excuse(&self, value: &Value) {
-        let (Some(id), Some(token)) = (super::chat::snowflake(&value["id"]), value["token"].as_str()) else { return };
-        let application = super::chat::snowflake(&value["application_id"]).unwrap_or(1);
+        let (Some(id), Some(token)) = (super::messages::snowflake(&value["id"]), value["token"].as_str()) else { return };
+        let application = super::messages::snowflake(&value["application_id"]).unwrap_or(1);
         let why = "the bot could not read what Discord sent for this";
         let next = "Try again; if it stays so, the bot needs an update. Reactions and `pointsman rollback` still work.";
         let told = self.gateway.interactions.tell(id, application, token, &rejection::refused(why, next)).await;

@@ -3,8 +3,8 @@
 //! Invariants:
 //! - One way out ([`rest`]): every request is counted, limited and bounded in time there.
 //! - Nobody is mentioned whom a message does not name: `allowed_mentions` is always explicit.
-//! - An owed message is created with a nonce made of run, key and copy, and with `enforce_nonce`; after an unknown outcome
-//!   the channel is searched for its marker first.
+//! - An owed message is created with a nonce made of its marker (run or incident, key, copy), and with `enforce_nonce`; after
+//!   an unknown outcome the channel is searched for that marker first.
 //! - Who may sign is decided from roles read over REST, never from what an event says.
 //! - A button's `custom_id` carries all that it needs; nothing waits in memory.
 //!
@@ -18,6 +18,7 @@ pub mod gateway;
 mod instant;
 pub mod interactions;
 mod limiter;
+mod messages;
 pub mod rest;
 
 pub use chat::{ChatSettings, DiscordChat};

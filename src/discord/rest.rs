@@ -15,6 +15,7 @@
 //!   out a field that serenity's model demands.
 //! - Neither the token nor a request's body is ever logged.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -220,9 +221,10 @@ impl Trouble {
 
 /// A request in the making.
 #[derive(Debug)]
-pub struct Call<'a> {
+pub struct Call {
     method: LightMethod,
-    route: Route<'a>,
+    /// As serenity writes it, with [`DISCORD`] and [`API`] before it.
+    path: Cow<'static, str>,
     query: Vec<(&'static str, String)>,
     body: Option<Value>,
     files: Vec<File>,
@@ -238,15 +240,15 @@ pub struct File {
     pub bytes: Vec<u8>,
 }
 
-impl<'a> Call<'a> {
+impl Call {
     /// A request without query, body or files.
     #[must_use]
-    pub fn new(method: LightMethod, route: Route<'a>) -> Self {
+    pub fn new(method: LightMethod, route: Route<'_>) -> Self {
         let within = match route {
             Route::InteractionResponse { .. } => FIRST_ANSWER_WITHIN,
             _ => HOLD_MAX,
         };
-        Self { method, route, query: Vec::new(), body: None, files: Vec::new(), within }
+        Self { method, path: route.path(), query: Vec::new(), body: None, files: Vec::new(), within }
     }
 
     /// The same with a query parameter.
@@ -309,15 +311,15 @@ impl Api {
     ///
     /// # Errors
     /// [`Trouble`]. Requests refused with a short 429 are repeated here, and once those other than POST that failed.
-    pub async fn call(&self, call: Call<'_>) -> Result<Value, Trouble> {
-        let path = call.route.path();
+    pub async fn call(&self, call: Call) -> Result<Value, Trouble> {
+        let path = &*call.path;
         let key = RouteKey::of(&call.method.reqwest_method(), path.trim_start_matches(DISCORD).trim_start_matches(API));
-        let done = self.call_within(&call, &path, &key).await;
+        let done = self.call_within(&call, path, &key).await;
         self.count(&key, CallOutcome::of(&done));
         done
     }
 
-    async fn call_within(&self, call: &Call<'_>, path: &str, key: &RouteKey) -> Result<Value, Trouble> {
+    async fn call_within(&self, call: &Call, path: &str, key: &RouteKey) -> Result<Value, Trouble> {
         let deadline = Instant::now() + call.within;
         let latest = deadline - SEND_TIME_MIN.min(call.within / 2);
         let (mut sent, mut repeated) = (0, false);
@@ -370,7 +372,7 @@ impl Api {
         }
     }
 
-    async fn send(&self, call: &Call<'_>, path: &str, deadline: Instant) -> Result<Answer, Trouble> {
+    async fn send(&self, call: &Call, path: &str, deadline: Instant) -> Result<Answer, Trouble> {
         let url = path.replacen(DISCORD, self.access.api_base.trim_end_matches('/'), 1);
         let mut request = self
             .client

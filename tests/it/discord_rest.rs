@@ -106,12 +106,12 @@ fn api(base: &str, token: &str) -> Arc<Api> {
     Api::new(Access { api_base: base.to_owned(), token: token.into() }).expect("a client")
 }
 
-fn posting(channel: u64) -> Call<'static> {
+fn posting(channel: u64) -> Call {
     let route = Route::ChannelMessages { channel_id: ChannelId::new(channel) };
     Call::new(LightMethod::Post, route).body(json!({ "content": "x" }))
 }
 
-fn reading(channel: u64) -> Call<'static> {
+fn reading(channel: u64) -> Call {
     Call::new(LightMethod::Get, Route::Channel { channel_id: ChannelId::new(channel) })
 }
 

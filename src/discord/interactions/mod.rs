@@ -24,9 +24,9 @@ use serde_json::{Map, Value};
 use serenity::all::{CommandDataOptionValue, CommandInteraction, Interaction, Member, ResolvedValue};
 
 use self::reply::Replier;
-use super::chat::role_names;
 use super::commands::Registrar;
 use super::custom_id::CustomId;
+use super::messages::role_names;
 use super::rest::{Api, Trouble};
 use crate::domain::command::{Command, CommandOption, Verb};
 use crate::domain::runbook::Runbook;
