@@ -2,6 +2,7 @@
 
 use chrono::NaiveDate;
 
+use super::effect::{Effect, pending};
 use super::event::{Event, Facts, ResponderRole};
 use super::evolve::{evolve, posted};
 use super::input::Input;
@@ -86,7 +87,8 @@ fn observe(draft: &mut Draft, input: Input) {
     let state = &draft.state;
     let event = match input {
         Input::ChannelOpened { channel, fallback } if state.channel.is_none() => Event::ChannelOpened { channel, fallback },
-        Input::ChannelLost { channel } if state.channel == Some(channel) => Event::ChannelLost { channel },
+        // A channel that goes when it is to go is not lost: most likely it was we who deleted it.
+        Input::ChannelLost { channel } if state.channel == Some(channel) && !is_to_go(state) => Event::ChannelLost { channel },
         Input::ChannelArchived if state.archived_at.is_none() => Event::ChannelArchived,
         Input::ChannelDeleted => Event::ChannelDeleted,
         Input::MessagePosted(key, message) if owes(state, &key) => Event::MessagePosted { key, message },
@@ -276,6 +278,11 @@ fn after_the_end(input: Input) -> Result<Vec<Event>, Rejection> {
         | Input::IssueDelayed { .. }
         | Input::ReviewScheduled { .. } => Ok(Vec::new()),
     }
+}
+
+/// Whether nothing is left to be done with the channel but to delete it.
+fn is_to_go(state: &State) -> bool {
+    pending(state).contains(&Effect::DeleteChannel)
 }
 
 /// A text that was given, trimmed, within its bound.

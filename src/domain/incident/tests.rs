@@ -342,6 +342,7 @@ fn a_channel_is_archived_then_exported_and_deleted_and_nothing_follows() {
     case.does(Input::ChannelArchived);
     case.at(73 * 60).does(Input::Tick);
     assert_eq!(pending(&case.state), [Effect::DeleteChannel]);
+    assert_eq!(case.does(Input::ChannelLost { channel: CHANNEL }), [], "no new channel for one that is deleted on purpose");
     case.does(Input::ChannelDeleted);
     assert_eq!((pending(&case.state), next_deadline(&case.state, case.now)), (vec![], None));
     assert_eq!(case.tries(update("hello")), Err(Rejection::Closed));
