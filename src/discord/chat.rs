@@ -55,6 +55,11 @@ impl DiscordChat {
         self.messages.forget();
     }
 
+    /// What the chat of incidents shares: it posts as the same bot, and what it shows is forgotten at the same time.
+    pub(super) fn messages(&self) -> Arc<Messages> {
+        Arc::clone(&self.messages)
+    }
+
     /// Puts ✅ and ❌ below a card, so that a tap is enough. Without them people can still add their own.
     async fn offer_votes(&self, run: &RunId, at: MessageRef) {
         for reaction in [SIGN, VETO] {

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::connection::Connection;
 use self::pace::Pace;
 use super::chat::{DiscordChat, SIGN, VETO};
+use super::incident_chat::MARK;
 use super::interactions::Interactions;
 use super::rest::{Api, Call, Trouble};
 use crate::domain::run::Vote;
@@ -428,6 +429,10 @@ fn vote(emoji: &ReactionType) -> Option<Vote> {
     }
 }
 
+fn is_mark(emoji: &ReactionType) -> bool {
+    matches!(emoji, ReactionType::Unicode(text) if text == MARK)
+}
+
 #[async_trait]
 impl RawEventHandler for Events {
     async fn raw_event(&self, context: Context, event: Event) {
@@ -462,7 +467,9 @@ impl Events {
             Event::InteractionCreate(event) => self.gateway.interactions.handle(event.interaction).await,
             Event::ReactionAdd(event) => {
                 let own = event.reaction.user_id.is_some_and(|user| user.get() == self.gateway.settings.bot.get());
-                if !own {
+                if !own && is_mark(&event.reaction.emoji) {
+                    self.hint(Hint::Marked { channel: ChannelId::new(event.reaction.channel_id.get()) });
+                } else if !own {
                     self.hint(hint(event.reaction.channel_id, event.reaction.message_id));
                 }
             }
@@ -471,7 +478,12 @@ impl Events {
             Event::ReactionRemoveEmoji(event) => self.hint(hint(event.reaction.channel_id, event.reaction.message_id)),
             Event::MessageDelete(event) => self.deleted(event.channel_id, event.message_id),
             Event::MessageDeleteBulk(event) => event.ids.iter().for_each(|id| self.deleted(event.channel_id, *id)),
-            Event::ChannelDelete(_) | Event::ThreadDelete(_) => self.catch_up(),
+            Event::ChannelDelete(event) => {
+                self.hint(Hint::ChannelDeleted { channel: ChannelId::new(event.channel.id.get()) });
+                // Cards of runs may have stood in it too.
+                self.catch_up();
+            }
+            Event::ThreadDelete(_) => self.catch_up(),
             Event::Unknown(event) => self.unparsed(&event.kind, &event.value).await,
             _ => {}
         }

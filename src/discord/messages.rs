@@ -90,6 +90,10 @@ impl Messages {
         serenity_id::GuildId::new(self.guild.get())
     }
 
+    pub(super) fn bot(&self) -> UserId {
+        self.bot
+    }
+
     /// Forgets what messages show, so that each is edited, and thereby found to be there, at its next refresh.
     pub(super) fn forget(&self) {
         for shown in self.lock().values_mut() {

@@ -15,6 +15,7 @@ mod commands;
 mod custom_id;
 mod encode;
 pub mod gateway;
+pub mod incident_chat;
 mod instant;
 pub mod interactions;
 mod limiter;
@@ -23,5 +24,6 @@ pub mod rest;
 
 pub use chat::{ChatSettings, DiscordChat};
 pub use gateway::{Gateway, GatewayError, GatewaySettings, Identity, identify};
+pub use incident_chat::{DiscordIncidentChat, IncidentChatSettings};
 pub use interactions::{Definitions, Interactions};
 pub use rest::{Access, Api, CallOutcome};

@@ -165,12 +165,16 @@ pub mod codes {
     pub const UNKNOWN_MEMBER: u32 = 10_007;
     /// The message is gone.
     pub const UNKNOWN_MESSAGE: u32 = 10_008;
+    /// The server has as many channels as it can.
+    pub const GUILD_CHANNELS_MAX: u32 = 30_013;
     /// Messages older than an hour can be edited only so often.
     pub const OLD_MESSAGE_EDITS: u32 = 30_046;
     /// The bot does not see the channel.
     pub const MISSING_ACCESS: u32 = 50_001;
     /// The bot lacks a permission.
     pub const MISSING_PERMISSION: u32 = 50_013;
+    /// A field is not what it should be; the answer's `errors` name it.
+    pub const INVALID_BODY: u32 = 50_035;
     /// The thread is archived.
     pub const ARCHIVED_THREAD: u32 = 50_083;
     /// The message carries a thread already.
@@ -249,6 +253,13 @@ impl Call {
             _ => HOLD_MAX,
         };
         Self { method, path: route.path(), query: Vec::new(), body: None, files: Vec::new(), within }
+    }
+
+    /// The same for a route that serenity does not know; `path` is what follows the version, e.g. `/users/@me`.
+    #[must_use]
+    pub fn at(method: LightMethod, path: &str) -> Self {
+        let path = Cow::Owned(format!("{DISCORD}{API}{path}"));
+        Self { method, path, query: Vec::new(), body: None, files: Vec::new(), within: HOLD_MAX }
     }
 
     /// The same with a query parameter.

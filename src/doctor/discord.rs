@@ -7,7 +7,10 @@ use serde_json::Value;
 use serenity::http::{LightMethod, Route};
 use serenity::model::id as serenity_id;
 
-use super::permissions::{ADMINISTRATOR, MENTION_EVERYONE, NEEDED, in_channel, in_guild, missing, missing_in_sight};
+use super::permissions::{
+    ADMINISTRATOR, FOR_INCIDENTS, MENTION_EVERYONE, NEEDED, in_channel, in_guild, invited, missing, missing_for_incidents,
+    missing_in_sight,
+};
 use super::{Finding, Patient};
 use crate::catalog::Catalog;
 use crate::config::Settings;
@@ -95,7 +98,7 @@ fn not_there(trouble: &Trouble, guild: GuildId, application: u64) -> Finding {
 }
 
 fn invitation(application: u64) -> String {
-    let permissions: u64 = NEEDED.iter().map(|(_, bit)| bit).sum();
+    let permissions = invited();
     format!(
         "https://discord.com/oauth2/authorize?client_id={application}&scope=bot+applications.commands&permissions={permissions}"
     )
@@ -276,7 +279,13 @@ impl Server {
             let mend = "take *Administrator* away from the bot's role; docs/settings.md lists what it needs";
             return Finding::warning(about, "the bot is an administrator, which it need not be", mend);
         }
-        Finding::well(about, format!("all {} that it needs", NEEDED.len()))
+        let lacks = missing_for_incidents(base);
+        if !lacks.is_empty() {
+            let mend = format!("grant them to the bot's role, or invite it once more: {}", invitation(application));
+            let found = format!("missing for incidents: {}; without them they live in the fallback channel", lacks.join(", "));
+            return Finding::warning(about, found, mend);
+        }
+        Finding::well(about, format!("all {} that it needs", NEEDED.len() + FOR_INCIDENTS.len()))
     }
 
     /// The channels that the bot sees, and in which it cannot do its work.

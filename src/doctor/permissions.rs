@@ -15,6 +15,9 @@ pub(super) const NEEDED: [(&str, u64); 8] = [
     ("Create Public Threads", 1 << 35),
     ("Send Messages in Threads", 1 << 38),
 ];
+/// What incidents need besides, in the server as a whole. Without it runs work all the same.
+pub(super) const FOR_INCIDENTS: [(&str, u64); 3] =
+    [("Manage Channels", 1 << 4), ("Pin Messages", 1 << 51), ("Create Events", 1 << 44)];
 /// May do everything, whatever a channel says.
 pub(super) const ADMINISTRATOR: u64 = 1 << 3;
 /// May ping roles that are not for everyone to mention.
@@ -45,9 +48,23 @@ pub(super) fn in_channel(guild: &str, base: u64, member: &str, held: &[&str], ch
     layers.into_iter().fold(base, |permissions, (allow, deny)| permissions & !deny | allow)
 }
 
+/// All that the bot is invited with.
+pub(super) fn invited() -> u64 {
+    NEEDED.iter().chain(&FOR_INCIDENTS).map(|(_, bit)| bit).sum()
+}
+
 /// The names of what is needed and not there.
 pub(super) fn missing(permissions: u64) -> Vec<&'static str> {
-    NEEDED.iter().filter(|(_, bit)| permissions & bit == 0).map(|(name, _)| *name).collect()
+    absent(&NEEDED, permissions)
+}
+
+/// The same for what incidents need besides.
+pub(super) fn missing_for_incidents(permissions: u64) -> Vec<&'static str> {
+    absent(&FOR_INCIDENTS, permissions)
+}
+
+fn absent(wanted: &[(&'static str, u64)], permissions: u64) -> Vec<&'static str> {
+    wanted.iter().filter(|(_, bit)| permissions & bit == 0).map(|(name, _)| *name).collect()
 }
 
 /// The same for a channel; empty if the bot does not see it, which then is not meant for it.
@@ -67,7 +84,7 @@ mod tests {
 
     #[test]
     fn the_needed_permissions_are_those_of_the_invitation() {
-        let sum: u64 = NEEDED.iter().map(|(_, bit)| bit).sum();
+        let sum = invited();
         assert!(include_str!("../../docs/settings.md").contains(&format!("permissions={sum}")));
     }
 

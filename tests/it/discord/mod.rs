@@ -4,6 +4,7 @@
 mod connection;
 mod fake;
 mod gateway;
+mod incidents;
 mod messages;
 mod presses;
 mod talk;
