@@ -124,6 +124,20 @@ impl Diagnostics {
         json!({ "errors": self.errors(), "warnings": self.warnings(), "diagnostics": diagnostics })
     }
 
+    /// Adds a mistake of a file that is no definition, of which only the line is known.
+    pub fn add_error(&mut self, file: &str, line: usize, message: &str) {
+        self.0.push(Diagnostic {
+            severity: Severity::Error,
+            file: file.to_owned(),
+            line,
+            column: 1,
+            message: message.to_owned(),
+            help: None,
+            span: 0..0,
+            source: Arc::from(""),
+        });
+    }
+
     pub(super) fn extend(&mut self, mut of_one_file: Vec<Diagnostic>) {
         of_one_file.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.severity));
         self.0.extend(of_one_file);

@@ -23,6 +23,7 @@ mod message;
 mod note;
 pub mod plan;
 mod plan_card;
+pub mod post_mortem;
 mod progress;
 mod question;
 pub mod rejection;

@@ -78,6 +78,7 @@ struct Story {
     now: Timestamp,
     progress: Vec<Progress>,
     transcript: String,
+    history: Vec<(Timestamp, Event)>,
 }
 
 impl Story {
@@ -98,7 +99,8 @@ impl Story {
         };
         let events = start(now, request).unwrap();
         let state = begin(now, &events[0]).unwrap();
-        let mut story = Self { state, now, progress: Vec::new(), transcript: String::new() };
+        let history = vec![(now, events[0].clone())];
+        let mut story = Self { state, now, progress: Vec::new(), transcript: String::new(), history };
         story.put(Input::Tick);
         story.put(Input::ThreadOpened(ChannelId::new(6)));
         story
@@ -108,6 +110,7 @@ impl Story {
         let events: Vec<Event> = decide(&self.state, self.now, input).unwrap();
         for event in &events {
             self.state = evolve(self.state.clone(), self.now, event).unwrap();
+            self.history.push((self.now, event.clone()));
         }
         self.post();
     }
@@ -251,8 +254,8 @@ fn a_cutover_from_the_plan_card_to_the_summary() {
     insta::assert_snapshot!(story.transcript);
 }
 
-#[test]
-fn a_cutover_that_fails_and_goes_back() {
+/// A cutover whose switch fails, and that goes back by itself.
+fn failed_cutover() -> Story {
     let mut story = Story::begin(Mode::Live);
     story.later(60);
     story.succeed("look", json!({}), vec![]);
@@ -276,9 +279,89 @@ fn a_cutover_that_fails_and_goes_back() {
     story.fail("switch", false);
     story.succeed("switch-back", json!({}), vec![]);
     story.later(7_200);
+    story
+}
+
+#[test]
+fn a_cutover_that_fails_and_goes_back() {
+    let mut story = failed_cutover();
     story.say("the live messages at the end");
     story.live();
     insta::assert_snapshot!(story.transcript);
+}
+
+/// An incident about a run, opened when the run began and resolved now.
+fn incident_about(story: &Story) -> crate::domain::incident::State {
+    use crate::domain::incident::{
+        Facts, Input, OpenRequest, Opener, Policy, ResponderRole, Severity, begin, decide, evolve, next_id, open,
+    };
+    let opened = story.history[0].0;
+    let run = story.state.id().clone();
+    let request = OpenRequest {
+        title: "The switch failed @everyone".to_owned(),
+        severity: Severity::Sev1,
+        by: Opener::Run { run: run.clone(), why: "`switch` failed".to_owned() },
+        customer_facing: true,
+        private: false,
+        asked_in: None,
+        run: Some(run),
+    };
+    let events = open(next_id(opened, []).unwrap(), Policy::default(), request).unwrap();
+    let mut state = begin(opened, &events[0]).unwrap();
+    let facts = Facts { root_cause: Some("a <!-- pointsman: --> leak in #7".to_owned()), ..Facts::default() };
+    let due = story.now.date_naive();
+    let title = "Bound the pool".to_owned();
+    for input in [
+        Input::TakeRole { role: ResponderRole::Commander, person: dana(), by: dana() },
+        Input::Note { by: luis(), text: "it is the\npool".to_owned() },
+        Input::Resolve { by: dana(), summary: "went back".to_owned() },
+        Input::GiveFacts { by: dana(), facts },
+        Input::AddAction { by: dana(), title, owner: "@luis".to_owned(), due },
+    ] {
+        for event in decide(&state, story.now, input).unwrap() {
+            state = evolve(state, story.now, &event).unwrap();
+        }
+    }
+    state
+}
+
+#[test]
+fn a_post_mortem_tells_what_the_journal_knows_and_what_nobody_told_yet() {
+    let story = failed_cutover();
+    let state = incident_about(&story);
+    let head = "ab".repeat(32);
+    let runs = [View { state: &story.state, head: &head, progress: &story.progress, now: story.now }];
+    let guild = crate::domain::GuildId::new(9);
+    let incident = incident::View { state: &state, head: &head, runs: &runs, guild, now: story.now };
+    let histories = [(story.state.id().clone(), story.history.clone())];
+    let dossier = post_mortem::Dossier { incident, histories: &histories, journal_head: &head };
+    let text = post_mortem::Template::shipped().render(dossier);
+    assert!(!text.contains("@everyone") && !text.contains("@luis"), "nobody is notified: {text}");
+    insta::assert_snapshot!(text);
+    insta::assert_snapshot!("the_issue_of_an_action_item", post_mortem::action_item(incident, &state.post_mortem.actions[0]));
+    let own = post_mortem::Template::parse("{{ incident.duration }} {% if incident.customer_facing %}public{% endif %}").unwrap();
+    assert!(own.render(dossier).ends_with(" public"));
+    let wrong = post_mortem::Template::parse("{% if incident.id == 'x' %}fine{% else %}{{ nothing.there }}{% endif %}");
+    if let Ok(template) = wrong {
+        let text = template.render(dossier);
+        assert!(text.contains("could not show this incident") && text.contains("## Timeline"), "{text}");
+    }
+}
+
+#[test]
+fn an_incidents_card_and_update_tell_where_its_runs_stand() {
+    let mut story = Story::begin(Mode::Live);
+    story.prepare();
+    story.measure(true);
+    let state = incident_about(&story);
+    let head = "ab".repeat(32);
+    let runs = [View { state: &story.state, head: &head, progress: &story.progress, now: story.now }];
+    let guild = crate::domain::GuildId::new(9);
+    let view = incident::View { state: &state, head: &head, runs: &runs, guild, now: story.now };
+    let kind = crate::domain::incident::MessageKind::Beat { due: story.now, missed: 0 };
+    let owed = crate::domain::incident::Owed { key: MessageKey::new("beat/9"), kind, generation: 1, posted: None };
+    insta::assert_snapshot!(incident::message(view, &owed).text());
+    assert!(incident::status::one(view).text().contains("waits for sign-off"), "the card names its runs");
 }
 
 #[test]
@@ -298,6 +381,8 @@ fn a_veto_a_new_card_a_broken_glass_and_an_abort() {
     story.put(Input::BreakGlass { by: luis(), reason: "nobody wakes up".to_owned(), other_holders: true });
     story.say("with broken glass");
     story.live();
+    let review = post_mortem::glass_review(&story.state, &Story::gate(), story.state.gates[&Story::gate()].card, "abab");
+    insta::assert_snapshot!("the_review_of_a_broken_glass", review);
     story.put(Input::Abort { by: olivia(), reason: "enough".to_owned() });
     let by = Actor::Person(dana());
     story.put(Input::Rollback { rollback: Some("data".parse().unwrap()), by, reason: "undo".to_owned() });

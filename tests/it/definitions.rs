@@ -316,7 +316,7 @@ fn definitions(folder: &str) -> DefinitionsArgs {
 fn check_tells_by_its_status_whether_the_definitions_can_be_used() {
     let run = |folder: &str, format: Format| {
         let mut out = Vec::new();
-        let args = CheckArgs { definitions: definitions(folder), format };
+        let args = CheckArgs { definitions: definitions(folder), format, post_mortem_template: None };
         let status = cli::check(&args, &context(), false, &mut out).unwrap();
         (format!("{status:?}"), String::from_utf8(out).unwrap())
     };
@@ -331,6 +331,28 @@ fn check_tells_by_its_status_whether_the_definitions_can_be_used() {
     let (status, text) = run("mistyped", Format::Text);
     assert_eq!(status, failure);
     assert!(text.starts_with("no definitions found in "), "{text}");
+}
+
+#[test]
+fn check_tells_what_is_wrong_with_a_teams_own_post_mortem() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("post-mortem.md");
+    let run = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let mut out = Vec::new();
+        let args =
+            CheckArgs { definitions: definitions("valid"), format: Format::Text, post_mortem_template: Some(file.clone()) };
+        let status = cli::check(&args, &context(), false, &mut out).unwrap();
+        (format!("{status:?}"), String::from_utf8(out).unwrap())
+    };
+    let (success, failure) = (format!("{:?}", ExitCode::SUCCESS), format!("{:?}", ExitCode::FAILURE));
+    assert_eq!(run(pointsman::render::post_mortem::SHIPPED).0, success);
+    let (status, text) = run("fine\n\n{{ incident.title");
+    assert_eq!(status, failure);
+    assert!(text.contains("post-mortem.md:3"), "{text}");
+    let (status, text) = run("{{ facts.root_casue }}");
+    assert_eq!(status, failure);
+    assert!(text.contains("root_casue"), "{text}");
 }
 
 #[test]

@@ -12,6 +12,9 @@ mod post_mortem;
 pub mod status;
 mod timeline;
 
+#[cfg(test)]
+mod tests;
+
 use super::message::{Colour, Embed, Message, Pings};
 use super::text::{code, escape};
 use crate::domain::incident::{IncidentId, MessageKind, Owed, Rejection, Severity, State};

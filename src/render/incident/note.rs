@@ -5,7 +5,7 @@ use super::timeline::level_name;
 use super::{View, colour, link, ping_responders, ping_roles};
 use crate::domain::incident::{Delivery, Event, IssueKind, Severity, State};
 use crate::domain::{Person, Timestamp};
-use crate::render::message::{Colour, Embed, Message, Pings};
+use crate::render::message::{Attachment, Colour, Embed, Message, Pings};
 use crate::render::text::{clock, code, date, escape, person, relative, roles};
 
 /// What a note says.
@@ -13,11 +13,12 @@ struct Note {
     lines: Vec<String>,
     colour: Colour,
     pings: Option<(Pings, &'static str)>,
+    attachments: Vec<Attachment>,
 }
 
 impl Note {
     fn new(colour: Colour, first: String) -> Self {
-        Self { lines: vec![first], colour, pings: None }
+        Self { lines: vec![first], colour, pings: None, attachments: Vec::new() }
     }
 
     fn line(mut self, line: impl Into<String>) -> Self {
@@ -33,8 +34,14 @@ impl Note {
         self
     }
 
+    fn attach(mut self, name: String, text: String) -> Self {
+        self.attachments.push(Attachment::Text { name, text });
+        self
+    }
+
     fn message(self) -> Message {
-        let message = Message::framed(Embed { description: self.lines.join("\n"), colour: self.colour, ..Embed::default() });
+        let mut message = Message::framed(Embed { description: self.lines.join("\n"), colour: self.colour, ..Embed::default() });
+        message.attachments = self.attachments;
         match self.pings {
             Some((pings, words)) => message.pinging(pings, words),
             None => message,
@@ -78,7 +85,7 @@ pub(super) fn render(view: View<'_>, event: &Event, at: Timestamp) -> Message {
             Note::new(Colour::Blue, format!("🔧 Action item {action} by {}: {}", person(by), escape(title)))
                 .line(format!("{} does it by {due}.", escape(owner)))
         }
-        Event::IssueDelayed { issue, why } => issue_delayed(state, *issue, why),
+        Event::IssueDelayed { issue, why } => issue_delayed(view, *issue, why),
         Event::ReviewScheduled { at, why, .. } => review_scheduled(*at, why.as_deref()),
         Event::ReviewNear => review_near(state),
         Event::Opened(_)
@@ -165,7 +172,9 @@ fn resolved(state: &State, by: &Person, summary: &str, at: Timestamp) -> Note {
         .ping(ping_responders(state), "it is over")
 }
 
-fn issue_delayed(state: &State, issue: IssueKind, why: &str) -> Note {
+/// With the text itself, so that nobody waits for GitHub to read it: from what the view tells, in the shipped form.
+fn issue_delayed(view: View<'_>, issue: IssueKind, why: &str) -> Note {
+    let state = view.state;
     let what = match issue {
         IssueKind::PostMortem => "The post-mortem".to_owned(),
         IssueKind::Action(number) => format!("Action item {number}"),
@@ -173,7 +182,13 @@ fn issue_delayed(state: &State, issue: IssueKind, why: &str) -> Note {
     let known = state.post_mortem.published.as_ref().map(|published| format!("Its issue is {}.", issue_link(&published.at)));
     Note::new(Colour::Amber, format!("⏳ {what} is not on GitHub yet: {}", escape(why)))
         .line(known.unwrap_or_default())
-        .line("It is owed still, and follows by itself.")
+        .line("It is owed still, and follows by itself. The text as it stands now is attached.")
+        .attach(format!("post-mortem-{}.md", state.id()), draft(view))
+}
+
+fn draft(view: View<'_>) -> String {
+    let dossier = crate::render::post_mortem::Dossier { incident: view, histories: &[], journal_head: view.head };
+    crate::render::post_mortem::Template::shipped().render(dossier)
 }
 
 fn review_scheduled(at: Timestamp, why: Option<&str>) -> Note {
@@ -188,7 +203,7 @@ fn review_scheduled(at: Timestamp, why: Option<&str>) -> Note {
 
 fn review_near(state: &State) -> Note {
     let when = state.review.as_ref().map(|review| relative(review.at)).unwrap_or_default();
-    let missing = super::post_mortem::missing(&state.post_mortem.facts);
+    let missing = super::post_mortem::missing(state);
     let missing = if missing.is_empty() { String::new() } else { format!("Not told yet: {}.", missing.join(", ")) };
     let note = Note::new(Colour::Amber, format!("🔔 The review of {} is {when}.", code(&state.id().to_string()))).line(missing);
     note.line("`/postmortem preview` shows what stands in the post-mortem.").ping(ping_responders(state), "the review is near")

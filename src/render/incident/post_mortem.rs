@@ -10,7 +10,7 @@ use crate::render::text::{code, date, defuse, escape};
 /// Renders the card.
 pub(super) fn render(view: View<'_>) -> Message {
     let state = view.state;
-    let missing = missing(&state.post_mortem.facts);
+    let missing = missing(state);
     let published = state.post_mortem.published.is_some();
     let mut embed = Embed {
         title: format!("📋 Post-mortem · {}", state.id()),
@@ -41,8 +41,9 @@ fn head(state: &State) -> Vec<String> {
 }
 
 /// The facts that nobody has told yet, in the order in which the post-mortem shows them.
-pub(super) fn missing(facts: &Facts) -> Vec<&'static str> {
-    let Facts { summary, root_cause, users_affected, downtime, data_loss, resolution, went_well, went_poorly, lucky } = facts;
+pub(super) fn missing(state: &State) -> Vec<&'static str> {
+    let Facts { summary, root_cause, users_affected, downtime, data_loss, resolution, went_well, went_poorly, lucky } =
+        &state.post_mortem.facts;
     let all = [
         (summary, "summary"),
         (root_cause, "root cause"),
@@ -54,7 +55,9 @@ pub(super) fn missing(facts: &Facts) -> Vec<&'static str> {
         (went_poorly, "what went poorly"),
         (lucky, "where we got lucky"),
     ];
-    all.into_iter().filter(|(told, _)| told.is_none()).map(|(_, name)| name).collect()
+    // Whoever resolved it has said how.
+    let said = |name: &str| name == "resolution" && state.resolved.is_some();
+    all.into_iter().filter(|(told, name)| told.is_none() && !said(name)).map(|(_, name)| name).collect()
 }
 
 fn actions(state: &State) -> Vec<String> {
