@@ -28,12 +28,15 @@ use crate::domain::command::Command;
 use crate::domain::incident::{Delivery, IssueKind};
 use crate::domain::runbook::Runbook;
 use crate::domain::{Digest, GuildId, IssueRef, MessageKey, MessageRef, RunId, Timestamp};
-use crate::engine::{Engine, IncidentSnapshot, Pace, Planning, Policies, PortError, Ports, Runs};
+use crate::engine::{Engine, IncidentSnapshot, Pace, Planning, Policies, PortError, Ports, RunPolicy, Runs};
+use crate::github::GitHub;
 use crate::metrics::{BeatWatch, MeasuredJournal, Metrics, RunWatch};
 use crate::planning::CatalogPlanning;
-use crate::render;
+use crate::render::{self, post_mortem::Template};
 use crate::store::{self, SharedJournal, StoreError};
+use crate::tracking::{self, GitHubTracker};
 use crate::web;
+use crate::webhook::{self, Webhooks};
 
 /// What keeps a bot from starting until a person has changed something.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +51,14 @@ pub enum Refused {
         .0.display()
     )]
     NoDefinitions(PathBuf),
+    /// The post-mortem's form cannot be used.
+    #[error("the post-mortem template {} cannot be used; nothing was started: {why}", path.display())]
+    Template {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Discord knows no bot by this token.
     #[error("Discord refuses the bot's token ({0}): check POINTSMAN_DISCORD_TOKEN")]
     Token(Trouble),
@@ -151,6 +162,53 @@ impl Parts {
         )
     }
 
+    /// What the team has agreed on about incidents and runs.
+    #[must_use]
+    pub fn policies(&self) -> Policies {
+        let incidents = &self.settings.incidents;
+        let runs = RunPolicy { beat: incidents.run_beat, incident: incidents.open_for_runs };
+        Policies { incidents: incidents.policy.clone(), runs }
+    }
+
+    /// What wakes people and tells the public, with links into this server.
+    ///
+    /// # Errors
+    /// If HTTP cannot be set up.
+    pub fn webhooks(&self, guild: GuildId) -> anyhow::Result<Webhooks> {
+        let endpoint = |hook: &config::Webhook| webhook::Endpoint { url: hook.url.clone(), token: hook.token.clone() };
+        let incidents = &self.settings.incidents;
+        let (pager, status_page) = (incidents.pager.as_ref().map(endpoint), incidents.status_page.as_ref().map(endpoint));
+        Webhooks::new(guild, pager, status_page, webhook::PATIENCE).context("setting up the webhooks")
+    }
+
+    /// What the team has agreed on about its issues, the post-mortem's form read and tried.
+    ///
+    /// # Errors
+    /// [`Refused::Template`].
+    pub fn house(&self, guild: GuildId) -> anyhow::Result<tracking::House> {
+        let incidents = &self.settings.incidents;
+        let template = match &incidents.post_mortem_template {
+            None => Template::shipped().clone(),
+            Some(path) => read_template(path)?,
+        };
+        let (labels, assignees) = (incidents.labels.clone(), incidents.assignees.clone());
+        Ok(tracking::House { guild, labels, assignees, template })
+    }
+
+    /// What publishes issues. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// If the post-mortem's form or the way to GitHub cannot be used.
+    pub fn tracker(&self, guild: GuildId) -> anyhow::Result<GitHubTracker> {
+        let settings = self.settings.github.as_ref().map(|github| crate::github::Settings {
+            api_base: github.api_base.clone(),
+            token: github.token.clone(),
+            repository: github.repository.clone(),
+        });
+        let github = settings.map(GitHub::new).transpose().context("setting up GitHub")?;
+        Ok(GitHubTracker { github, house: self.house(guild)? })
+    }
+
     /// Opens the journal, in a data directory that only the bot can read.
     ///
     /// # Errors
@@ -167,6 +225,15 @@ fn secret_source(source: &config::SecretSource) -> SecretSource {
         config::SecretSource::Value(value) => SecretSource::Value(value.clone()),
         config::SecretSource::File(path) => SecretSource::File(path.clone()),
     }
+}
+
+fn read_template(path: &Path) -> Result<Template, Refused> {
+    let refused = |why: String| Refused::Template { path: path.to_owned(), why };
+    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    Template::parse(&text).map_err(|error| {
+        let line = error.line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        refused(format!("{line}{error}"))
+    })
 }
 
 fn private_directory(path: &Path) -> std::io::Result<()> {
@@ -242,9 +309,9 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
         chat: Arc::clone(&chat) as Arc<dyn crate::engine::Chat>,
         performer: Arc::new(parts.performer()),
         incident_chat: Arc::new(NoChat),
-        outside: Arc::new(NoChat),
-        tracker: Arc::new(NoChat),
-        policies: Policies::default(),
+        outside: Arc::new(parts.webhooks(guild)?),
+        tracker: Arc::new(parts.tracker(guild)?),
+        policies: parts.policies(),
     };
     let engine = start_engine(ports, Arc::clone(&planning), &stop).await?;
     let Some(engine) = engine else { return Ok(()) };
@@ -412,7 +479,7 @@ pub async fn rollback(parts: Parts, request: control::RollbackRequest) -> anyhow
         incident_chat: Arc::new(NoChat),
         outside: Arc::new(NoChat),
         tracker: Arc::new(NoChat),
-        policies: Policies::default(),
+        policies: parts.policies(),
     };
     let engine = Engine::start(ports, Arc::new(parts.planning()), Pace::default(), &store::Holder::this_process())
         .await

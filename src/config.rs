@@ -4,7 +4,7 @@
 //! with its place in the file and how to mend it. A secret is never written in the file itself: the file names
 //! where it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,8 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::clock::{SPEED_MAX, ScaledClock};
-use crate::domain::{Duration, GuildId, RepositoryName, RoleId, RoleName, Timestamp};
+use crate::domain::incident::{EscalationLevel, Policy, Severity};
+use crate::domain::{ChannelId, Duration, GuildId, RepositoryName, RoleId, RoleName, Timestamp};
 
 /// The settings as they are used.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct Settings {
     pub discord: Discord,
     /// Where issues are made; `None` if GitHub is not used.
     pub github: Option<GitHub>,
+    /// What holds for incidents.
+    pub incidents: Incidents,
     /// Which Discord roles each of the runbooks' role names means.
     pub roles: BTreeMap<RoleName, Vec<RoleId>>,
     /// The journal's address: `sqlite:FILE` or `postgres://...`.
@@ -90,6 +93,42 @@ pub struct GitHub {
     pub repository: RepositoryName,
     /// A token that may read and write them.
     pub token: SecretString,
+}
+
+/// What holds for incidents.
+#[derive(Debug, Clone)]
+pub struct Incidents {
+    /// The category in which their channels are made; `None`: outside any.
+    pub category: Option<ChannelId>,
+    /// The category to which the channels of ended ones move; `None`: they stay.
+    pub archive_category: Option<ChannelId>,
+    /// Where one lives whose channel cannot be made; `None`: nowhere, until people mend what is wrong.
+    pub fallback_channel: Option<ChannelId>,
+    /// Cadences, escalation, roles and times, pinned in each incident when it opens.
+    pub policy: Policy,
+    /// How severe the incident is that a run calls for which goes badly; `None`: it calls for none.
+    pub open_for_runs: Option<Severity>,
+    /// How often a live run gives a status update in its thread; `None`: never.
+    pub run_beat: Option<Duration>,
+    /// Who is woken; `None`: nobody.
+    pub pager: Option<Webhook>,
+    /// Where the public reads; `None`: nowhere.
+    pub status_page: Option<Webhook>,
+    /// The labels of every post-mortem, besides its severity.
+    pub labels: Vec<String>,
+    /// The GitHub accounts that every post-mortem and review is assigned to.
+    pub assignees: Vec<String>,
+    /// The form of post-mortems; `None`: the shipped one.
+    pub post_mortem_template: Option<PathBuf>,
+}
+
+/// An address that is called, and the secret that proves who calls.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// Its address.
+    pub url: String,
+    /// The secret; `None`: none is sent.
+    pub token: Option<SecretString>,
 }
 
 /// Where a secret's value is.
@@ -200,6 +239,7 @@ impl Environment {
 struct File {
     discord: DiscordFile,
     github: GitHubFile,
+    incidents: IncidentsFile,
     roles: BTreeMap<RoleName, OneOrMore>,
     store: Option<String>,
     data_dir: Option<PathBuf>,
@@ -230,6 +270,57 @@ struct DiscordFile {
 struct GitHubFile {
     api_base: Option<String>,
     repository: Option<RepositoryName>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct IncidentsFile {
+    category: Option<ChannelId>,
+    archive_category: Option<ChannelId>,
+    fallback_channel: Option<ChannelId>,
+    beats: BTreeMap<Severity, OrOff<Duration>>,
+    pages: Option<BTreeSet<Severity>>,
+    escalation: Option<Vec<EscalationFile>>,
+    private_roles: Vec<RoleName>,
+    archive_after: Option<Duration>,
+    delete_after: Option<Duration>,
+    review_after: Option<Duration>,
+    review_reminder: Option<Duration>,
+    open_for_runs: Option<OrOff<Severity>>,
+    run_beat: Option<OrOff<Duration>>,
+    pager: WebhookFile,
+    status_page: WebhookFile,
+    labels: Option<Vec<String>>,
+    assignees: Vec<String>,
+    post_mortem_template: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EscalationFile {
+    after: Duration,
+    roles: Vec<RoleName>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WebhookFile {
+    url: Option<String>,
+}
+
+/// A value, or `off`, which some readers of YAML take for `false`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OrOff<T> {
+    Off(Off),
+    No(bool),
+    Value(T),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Off {
+    Off,
 }
 
 #[derive(Debug, Deserialize)]
@@ -312,10 +403,12 @@ impl Settings {
             None if file.definitions.is_empty() => vec![base.clone()],
             None => file.definitions.iter().map(|dir| base.join(dir)).collect(),
         };
+        let roles: BTreeMap<RoleName, Vec<RoleId>> = file.roles.into_iter().map(|(name, ids)| (name, ids.into())).collect();
         Ok(Self {
             discord: discord(file.discord, environment)?,
             github: github(file.github, environment)?,
-            roles: file.roles.into_iter().map(|(name, ids)| (name, ids.into())).collect(),
+            incidents: incidents(file.incidents, &roles, &base, environment)?,
+            roles,
             store: SecretString::from(store),
             data_dir,
             definitions,
@@ -390,6 +483,93 @@ fn github(file: GitHubFile, environment: &Environment) -> Result<Option<GitHub>,
                   leave `github` out",
         })?),
     }))
+}
+
+/// The labels of a post-mortem unless others are set.
+const LABELS: [&str; 1] = ["post-mortem"];
+
+fn incidents(
+    mut file: IncidentsFile,
+    roles: &BTreeMap<RoleName, Vec<RoleId>>,
+    base: &Path,
+    environment: &Environment,
+) -> Result<Incidents, ConfigError> {
+    let open_for_runs = off("incidents.open_for_runs", file.open_for_runs.take(), Some(Severity::Sev2))?;
+    let run_beat = off("incidents.run_beat", file.run_beat.take(), Some(Duration::from_minutes(15)))?;
+    let post_mortem_template = file.post_mortem_template.as_ref().map(|path| base.join(path));
+    let pager = webhook("incidents.pager.url", "POINTSMAN_PAGER", file.pager.url.clone(), environment)?;
+    let status_page = webhook("incidents.status_page.url", "POINTSMAN_STATUS_PAGE", file.status_page.url.clone(), environment)?;
+    Ok(Incidents {
+        category: file.category,
+        archive_category: file.archive_category,
+        fallback_channel: file.fallback_channel,
+        open_for_runs,
+        run_beat,
+        pager,
+        status_page,
+        labels: file.labels.clone().unwrap_or_else(|| LABELS.map(str::to_owned).to_vec()),
+        assignees: file.assignees.clone(),
+        post_mortem_template,
+        policy: policy(file, roles)?,
+    })
+}
+
+fn policy(file: IncidentsFile, roles: &BTreeMap<RoleName, Vec<RoleId>>) -> Result<Policy, ConfigError> {
+    let mut policy = Policy { roles: roles.clone(), private_roles: file.private_roles, ..Policy::default() };
+    for (severity, every) in file.beats {
+        match off("incidents.beats", Some(every), None)? {
+            Some(every) => policy.beats.insert(severity, every),
+            None => policy.beats.remove(&severity),
+        };
+    }
+    if let Some(levels) = file.escalation {
+        policy.escalation = levels.into_iter().map(|level| EscalationLevel { after: level.after, roles: level.roles }).collect();
+    }
+    policy.pages = file.pages.unwrap_or(policy.pages);
+    policy.archive_after = file.archive_after.unwrap_or(policy.archive_after);
+    policy.delete_after = file.delete_after;
+    policy.review_after = file.review_after.unwrap_or(policy.review_after);
+    policy.review_reminder = file.review_reminder.unwrap_or(policy.review_reminder);
+    check_policy(&policy)?;
+    Ok(policy)
+}
+
+/// A level that tells nobody because of a slip of the pen, or comes before the one below it, is found now and not at night.
+fn check_policy(policy: &Policy) -> Result<(), ConfigError> {
+    let mistake = |what: &str, why: String| Err(ConfigError::Value { what: what.to_owned(), why });
+    let named = policy.escalation.iter().flat_map(|level| &level.roles).chain(&policy.private_roles);
+    if let Some(unknown) = named.into_iter().find(|role| !policy.roles.contains_key(*role)) {
+        return mistake("incidents", format!("the role `{unknown}` is not in `roles`: nobody would be told or see anything"));
+    }
+    if !policy.escalation.is_sorted_by(|lower, higher| lower.after < higher.after) {
+        return mistake("incidents.escalation", "each level must come later than the one before it".to_owned());
+    }
+    if policy.delete_after.is_some_and(|delete| delete <= policy.archive_after) {
+        return mistake(
+            "incidents.delete_after",
+            "a channel is deleted after it was archived: set it longer than `archive_after`".to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn off<T>(what: &str, given: Option<OrOff<T>>, unless_set: Option<T>) -> Result<Option<T>, ConfigError> {
+    match given {
+        None => Ok(unless_set),
+        Some(OrOff::Value(value)) => Ok(Some(value)),
+        Some(OrOff::Off(Off::Off) | OrOff::No(false)) => Ok(None),
+        Some(OrOff::No(true)) => {
+            Err(ConfigError::Value { what: what.to_owned(), why: "`true` is no value: give one, or `off`".to_owned() })
+        }
+    }
+}
+
+/// The address from the file or `PREFIX_URL`, the secret from `PREFIX_TOKEN` or the file that `PREFIX_TOKEN_FILE` names.
+fn webhook(what: &str, prefix: &str, url: Option<String>, environment: &Environment) -> Result<Option<Webhook>, ConfigError> {
+    let url = environment.get_or_file(&format!("{prefix}_URL"))?.or(url);
+    let token = environment.get_or_file(&format!("{prefix}_TOKEN"))?.map(SecretString::from);
+    let Some(url) = url else { return Ok(None) };
+    Ok(Some(Webhook { url: private_base(what, url)?, token }))
 }
 
 /// An address to which a token may be sent, without the slash at its end.
@@ -523,7 +703,7 @@ secrets: { ACE_POSTGRES_DSN: { env: ACE_DSN }, KUBECONFIG: { file: kube.yaml } }
         assert!(settings.github.is_none());
         assert_eq!(settings.web.unwrap().listen.to_string(), "127.0.0.1:9464");
         // The keys that are commented out can be used as they stand.
-        let whole = example.replace("# clock:", "clock:").replace("# github:", "github:");
+        let whole = example.replace("# clock:", "clock:").replace("# github:", "github:").replace("# incidents:", "incidents:");
         let environment =
             Environment(environment.0.into_iter().chain([("POINTSMAN_GITHUB_TOKEN".into(), "gh".into())]).collect());
         let settings = Settings::parse(Path::new("/etc/pointsman/pointsman.yaml"), &whole, &environment).unwrap();
@@ -588,6 +768,40 @@ secrets: { ACE_POSTGRES_DSN: { env: ACE_DSN }, KUBECONFIG: { file: kube.yaml } }
             let error = parse(listen, token).unwrap_err().to_string();
             assert!(error.contains(words) && !error.contains("short is"), "{listen}: {error}");
         }
+    }
+
+    #[test]
+    fn incidents_have_sane_rules_unless_others_are_set() {
+        let parse = |incidents: &str| {
+            let more = [("POINTSMAN_PAGER_TOKEN".to_owned(), "p4ger".to_owned())];
+            let environment = Environment(environment().0.into_iter().chain(more).collect());
+            let text = format!("discord: {{ guild: '1' }}\nroles: {{ on_call: '7' }}\nincidents: {incidents}");
+            Settings::parse(Path::new("/etc/p.yaml"), &text, &environment).map(|settings| settings.incidents)
+        };
+        let unset = parse("{}").unwrap();
+        assert_eq!((unset.policy.beats.len(), unset.policy.escalation.len()), (3, 2));
+        assert_eq!((unset.open_for_runs, unset.run_beat), (Some(Severity::Sev2), Some(Duration::from_minutes(15))));
+        assert!(unset.pager.is_none() && unset.status_page.is_none());
+        let set = parse(
+            "{ category: '5', beats: { sev1: 5m, sev2: off }, pages: [sev1], escalation: [{ after: 10m, roles: [on_call] }], \
+             open_for_runs: off, run_beat: off, pager: { url: 'https://pager.example/hook' }, post_mortem_template: pm.md }",
+        )
+        .unwrap();
+        assert_eq!(
+            set.policy.beats,
+            [(Severity::Sev1, Duration::from_minutes(5)), (Severity::Sev3, Duration::from_minutes(60))].into()
+        );
+        assert_eq!((set.open_for_runs, set.run_beat, set.category), (None, None, Some(ChannelId::new(5))));
+        assert_eq!(set.policy.roles.len(), 1);
+        assert!(!format!("{:?}", set.pager).contains("p4ger"));
+        assert_eq!(set.pager.unwrap().token.unwrap().expose_secret(), "p4ger");
+        assert_eq!(set.post_mortem_template, Some(PathBuf::from("/etc/pm.md")));
+        let mistake = |incidents: &str| parse(incidents).unwrap_err().to_string();
+        assert!(mistake("{ escalation: [{ after: 1m, roles: [nobody] }] }").contains("nobody"));
+        assert!(mistake("{ escalation: [{ after: 2m, roles: [] }, { after: 1m, roles: [] }] }").contains("later"));
+        assert!(mistake("{ delete_after: 1h }").contains("archive_after"));
+        assert!(mistake("{ pager: { url: 'http://pager.example' } }").contains("in the clear"));
+        assert!(mistake("{ catgory: '5' }").contains("catgory"));
     }
 
     #[test]

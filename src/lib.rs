@@ -23,5 +23,7 @@ pub mod render;
 pub mod sandbox;
 pub mod store;
 pub mod telemetry;
+pub mod tracking;
 pub mod transfer;
 pub mod web;
+pub mod webhook;

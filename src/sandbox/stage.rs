@@ -117,6 +117,13 @@ impl Stage {
             String::from("# Written by the sandbox. The tokens come by POINTSMAN_DISCORD_TOKEN and POINTSMAN_GITHUB_TOKEN.\n");
         let _ = writeln!(text, "discord:\n  guild: \"{}\"\n  api_base: {}", self.model.guild_id(), self.model.base_url());
         let _ = writeln!(text, "github:\n  repository: {}\n  api_base: {}", github::REPOSITORY, self.github.api_base());
+        let places = [("category", "Incidents"), ("archive_category", "Archive"), ("fallback_channel", "incidents-fallback")];
+        let _ = writeln!(text, "incidents:");
+        for (key, name) in places {
+            let _ = writeln!(text, "  {key}: \"{}\"", self.model.channel(name));
+        }
+        let _ = writeln!(text, "  escalation: [{{ after: 30m, roles: [operator] }}, {{ after: 60m, roles: [operations_lead] }}]");
+        let _ = writeln!(text, "  private_roles: [operations_lead]");
         let _ = writeln!(text, "roles:");
         for name in ["operator", "operations_lead", "dba", "security", "break_glass"] {
             let _ = writeln!(text, "  {name}: \"{}\"", self.model.role(name));

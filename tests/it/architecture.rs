@@ -26,6 +26,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("doctor", &["domain", "catalog", "config", "discord", "store", "clock"]),
     ("cli", &["domain", "catalog", "render", "expression", "config", "transfer", "store"]),
     ("planning", &["domain", "catalog", "engine", "actions"]),
+    ("tracking", &["domain", "engine", "github", "render"]),
+    ("webhook", &["domain", "engine"]),
     ("control", &["domain", "engine"]),
     ("sandbox", &["domain", "clock"]),
     ("config", &["domain", "clock"]),
