@@ -353,7 +353,8 @@ impl Modal {
         self.text_inputs().map(|input| input.custom_id.as_str()).collect()
     }
 
-    pub(super) fn text_inputs(&self) -> impl Iterator<Item = &twilight_model::channel::message::component::TextInput> {
+    /// Its text inputs with what they were filled in with, in order.
+    pub fn text_inputs(&self) -> impl Iterator<Item = &twilight_model::channel::message::component::TextInput> {
         self.components.iter().filter_map(|component| match component {
             Component::ActionRow(row) => row.components.iter().find_map(as_text_input),
             Component::Label(label) => as_text_input(&label.component),
