@@ -28,7 +28,7 @@ use crate::domain::command::Command;
 use crate::domain::incident::{Delivery, IssueKind};
 use crate::domain::runbook::Runbook;
 use crate::domain::{Digest, GuildId, IssueRef, MessageKey, MessageRef, RunId, Timestamp};
-use crate::engine::{Engine, IncidentSnapshot, Pace, Planning, Policies, PortError, Ports, RunPolicy, Runs};
+use crate::engine::{Engine, IncidentSnapshot, Incidents, Pace, Planning, Policies, PortError, Ports, RunPolicy, Runs};
 use crate::github::GitHub;
 use crate::metrics::{BeatWatch, MeasuredJournal, Metrics, RunWatch};
 use crate::planning::CatalogPlanning;
@@ -320,12 +320,14 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
         error!(run = %stuck.run, why = stuck.why, "this run is set aside; the journal needs a look: `pointsman audit verify`");
     }
     let runs: Arc<dyn Runs> = Arc::new(engine.handle());
+    let incidents: Arc<dyn Incidents> = Arc::new(engine.handle());
     let listener = control::listen(&parts.settings.data_dir).context("opening the host's socket")?;
     tokio::spawn(control::serve(listener, Arc::clone(&runs), stop.clone()));
     let clock = Arc::clone(&parts.clock);
     let interactions = Arc::new(Interactions::new(
         Arc::clone(&api),
         Arc::clone(&runs),
+        incidents,
         planning,
         Arc::new(CatalogDefinitions(Arc::clone(&parts.catalog))),
         interactions::Settings {

@@ -1,10 +1,11 @@
-//! The checks of one slash command beyond its shape: Discord's rules, and that what it starts exists.
+//! The checks of one command beyond its shape: Discord's rules, and that what it starts exists.
 
 use super::CheckContext;
 use super::diagnostics::{Report, quoted_list};
 use super::references::{self, Names, OPTIONS_ONLY, View};
 use super::step;
 use super::tree::{Content, Node};
+use crate::domain::incident::{ResponderRole, Severity};
 use crate::domain::runbook::{Parameter, ParameterKind, Runbook};
 use crate::expression::Template;
 
@@ -16,6 +17,11 @@ const LIST_LEN_MAX: usize = 25;
 const COMMAND_LEN_MAX: usize = 8_000;
 /// Slash commands of one server.
 pub(super) const COMMANDS_MAX: usize = 100;
+/// Commands for messages of one server.
+pub(super) const MESSAGE_COMMANDS_MAX: usize = 15;
+
+/// The verb that works on a message, and on nothing else.
+const ON_MESSAGE: &str = "mark_message";
 
 /// What is known of the runbooks when commands are checked.
 pub(super) struct Known<'c> {
@@ -28,6 +34,7 @@ pub(super) fn check(root: &Node, context: &CheckContext, known: &Known<'_>, repo
     let check = CommandCheck { context, known };
     check_name(root.get("command"), "command", report);
     check_help(root.get("help"), report);
+    check_trigger(root, report);
     let subcommands = root.get("subcommands").map(Node::items).unwrap_or_default();
     if subcommands.is_empty() {
         if root.get("do").is_none() {
@@ -81,6 +88,11 @@ impl CommandCheck<'_> {
             optional_seen |= !required;
         }
         if let Some(verb) = node.get("do") {
+            // A verb without arguments stands alone.
+            if verb.text() == Some(ON_MESSAGE) && !is_on_message(node) {
+                let help = "give the command `on: message` and a `title`";
+                report.error(verb.span.clone(), format!("`{ON_MESSAGE}` works on a message")).help(help);
+            }
             let names =
                 Names { options: options.iter().filter_map(|option| option.get("name")?.text()).collect(), ..Names::default() };
             references::check_templates(verb, &names, &View::of("a command", OPTIONS_ONLY), report);
@@ -90,7 +102,7 @@ impl CommandCheck<'_> {
 
     fn verb(&self, verb: &Node, options: &[Node], report: &mut Report<'_>) {
         let Some(entry) = verb.entries().first() else { return };
-        for (key, wanted) in [("runbook", "runbook"), ("run", "run"), ("rollback", "rollback"), ("at", "instant")] {
+        for (key, wanted) in ARGUMENT_TYPES {
             if let Some((value, option)) = entry.value.get(key).and_then(|value| Some((value, named_option(value, options)?))) {
                 let kind = kind_of(option);
                 if kind != wanted {
@@ -99,8 +111,12 @@ impl CommandCheck<'_> {
                 }
             }
         }
-        if let Some(mode) = entry.value.get("mode") {
-            check_mode(mode, options, report);
+        let severities = Severity::ALL.map(Severity::as_str);
+        let roles = ResponderRole::ALL.map(ResponderRole::as_str);
+        for (key, offered) in [("mode", ["live", "dry_run"].as_slice()), ("severity", &severities), ("role", &roles)] {
+            if let Some(value) = entry.value.get(key) {
+                check_word(key, value, offered, options, report);
+            }
         }
         let Some((node, name)) = entry.value.get("runbook").and_then(|node| Some((node, node.text()?))) else { return };
         if !step::is_literal(name) {
@@ -118,6 +134,52 @@ impl CommandCheck<'_> {
                 report.error(node.span.clone(), format!("unknown runbook `{name}`")).suggest(name, names);
             }
         }
+    }
+}
+
+/// Which option type an argument takes, if it is an option.
+const ARGUMENT_TYPES: [(&str, &str); 8] = [
+    ("runbook", "runbook"),
+    ("run", "run"),
+    ("rollback", "rollback"),
+    ("at", "instant"),
+    ("incident", "incident"),
+    ("severity", "severity"),
+    ("person", "user"),
+    ("due", "date"),
+];
+
+fn is_on_message(root: &Node) -> bool {
+    root.get("on").and_then(Node::text) == Some("message")
+}
+
+/// A command for messages has a title and nothing to fill in; a slash command has neither.
+fn check_trigger(root: &Node, report: &mut Report<'_>) {
+    if !is_on_message(root) {
+        if let Some(entry) = root.entry("title") {
+            let help = "a slash command is called by `command`; add `on: message` if it is for messages";
+            report.error(entry.key_span.clone(), "a slash command has no `title`").help(help);
+        }
+        return;
+    }
+    match root.get("title").and_then(|node| Some((node, node.text()?))) {
+        Some((node, title)) if !(1..=NAME_LEN_MAX).contains(&title.trim().chars().count()) => {
+            report.error(node.span.clone(), format!("a title has 1 to {NAME_LEN_MAX} characters"));
+        }
+        Some(_) => {}
+        None => {
+            let help = "add `title`: what people choose from the menu of a message";
+            report.error(root.span.clone(), "a command for messages has no `title`").help(help);
+        }
+    }
+    for key in ["subcommands", "options"] {
+        if let Some(entry) = root.entry(key) {
+            let help = "it is chosen from a menu, and nothing can be typed";
+            report.error(entry.key_span.clone(), format!("a command for messages has no `{key}`")).help(help);
+        }
+    }
+    if let Some(verb) = root.get("do").filter(|verb| verb.text() != Some(ON_MESSAGE)) {
+        report.error(verb.span.clone(), format!("a command for messages does `{ON_MESSAGE}`, nothing else"));
     }
 }
 
@@ -209,6 +271,10 @@ fn check_default(option: &Node, kind: &str, choices: &[Node], report: &mut Repor
         report.error(default.span.clone(), format!("the default `{text}` is none of the choices")).suggest(&text, offered);
         return;
     }
+    let severities = Severity::ALL.map(Severity::as_str);
+    if kind == "severity" && !severities.contains(&text.as_str()) {
+        report.error(default.span.clone(), format!("the default `{text}` is not a severity")).suggest(&text, severities);
+    }
     // Moments are read in more ways than a parameter's, by the clock of the day: not checked here.
     let as_parameter = match kind {
         "integer" => ParameterKind::Integer,
@@ -230,17 +296,21 @@ fn check_default(option: &Node, kind: &str, choices: &[Node], report: &mut Repor
     }
 }
 
-fn check_mode(mode: &Node, options: &[Node], report: &mut Report<'_>) {
-    const MODES: [&str; 2] = ["live", "dry_run"];
-    if let Some(option) = named_option(mode, options) {
-        let offered = option.get("choices").map(Node::items).unwrap_or_default();
-        let known = |node: &Node| node.text().is_some_and(|text| MODES.contains(&text));
-        if offered.is_empty() || !offered.iter().all(known) {
-            let help = format!("give the option `choices: [{}]`", MODES.join(", "));
-            report.error(mode.span.clone(), format!("`mode` is one of {}", quoted_list(&MODES))).help(help);
+/// An argument that is one of a few words.
+fn check_word(key: &str, value: &Node, offered: &[&str], options: &[Node], report: &mut Report<'_>) {
+    if let Some(option) = named_option(value, options) {
+        // An option of its own type can hold nothing else; that it has this type is checked with the others.
+        if ARGUMENT_TYPES.iter().any(|(known, _)| *known == key) {
+            return;
         }
-    } else if let Some(text) = mode.text().filter(|text| step::is_literal(text) && !MODES.contains(text)) {
-        report.error(mode.span.clone(), format!("unknown mode `{text}`")).suggest(text, MODES);
+        let choices = option.get("choices").map(Node::items).unwrap_or_default();
+        let known = |node: &Node| node.text().is_some_and(|text| offered.contains(&text));
+        if choices.is_empty() || !choices.iter().all(known) {
+            let help = format!("give the option `choices: [{}]`", offered.join(", "));
+            report.error(value.span.clone(), format!("`{key}` is one of {}", quoted_list(offered))).help(help);
+        }
+    } else if let Some(text) = value.text().filter(|text| step::is_literal(text) && !offered.contains(text)) {
+        report.error(value.span.clone(), format!("unknown {key} `{text}`")).suggest(text, offered.iter().copied());
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::command::{self, COMMANDS_MAX, Known};
+use super::command::{self, COMMANDS_MAX, Known, MESSAGE_COMMANDS_MAX};
 use super::diagnostics::{Diagnostics, Report};
 use super::shape::Shape;
 use super::tree::{self, FILE_LEN_MAX, Node};
@@ -41,6 +41,7 @@ pub(super) fn load(dirs: &[DefinitionsDir], context: &CheckContext) -> Result<Ca
         .collect();
 
     refuse_twins(&mut command_files, "command");
+    refuse_twins(&mut command_files, "title");
     let command_schema = schema::of::<Command>();
     let definitions: Vec<Runbook> = runbooks.iter().map(|loaded| loaded.definition.clone()).collect();
     let names: Vec<String> = runbook_files.iter().filter_map(|file| name_of(file, "runbook")).map(str::to_owned).collect();
@@ -49,11 +50,12 @@ pub(super) fn load(dirs: &[DefinitionsDir], context: &CheckContext) -> Result<Ca
         .iter_mut()
         .filter_map(|file| check(file, &command_schema, |root, report| command::check(root, context, &known, report)))
         .collect();
-    if let Some(extra) = command_files.get_mut(COMMANDS_MAX) {
-        report(extra, |report| {
-            report.error(0..0, format!("more than {COMMANDS_MAX} commands: Discord takes no more in one server"));
-        });
-    }
+    refuse_more_than(COMMANDS_MAX, "slash commands", command_files.iter_mut().filter(|file| !is_for_messages(file)));
+    refuse_more_than(
+        MESSAGE_COMMANDS_MAX,
+        "commands for messages",
+        command_files.iter_mut().filter(|file| is_for_messages(file)),
+    );
 
     for file in runbook_files.into_iter().chain(command_files) {
         diagnostics.extend(file.found);
@@ -122,6 +124,19 @@ fn refuse_twins(files: &mut [File], key: &str) {
             report(&mut rest[0], |report| report.error(span, format!("a second {key} with the name `{name}`")).help(help));
         }
     }
+}
+
+/// Tells the first of these files that there are too many.
+fn refuse_more_than<'f>(max: usize, what: &str, mut files: impl Iterator<Item = &'f mut File>) {
+    if let Some(extra) = files.nth(max) {
+        report(extra, |report| {
+            report.error(0..0, format!("more than {max} {what}: Discord takes no more in one server"));
+        });
+    }
+}
+
+fn is_for_messages(file: &File) -> bool {
+    name_of(file, "on") == Some("message")
 }
 
 fn name_of<'f>(file: &'f File, key: &str) -> Option<&'f str> {

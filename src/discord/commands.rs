@@ -1,4 +1,4 @@
-//! The slash commands of the catalog as Discord registers them.
+//! The commands of the catalog as Discord registers them.
 
 use serde_json::{Value, json};
 use serenity::all::{CommandOptionType, CreateCommand, CreateCommandOption};
@@ -6,7 +6,8 @@ use serenity::http::{LightMethod, Route};
 use serenity::model::id as serenity_id;
 
 use super::rest::{Api, Call, Trouble};
-use crate::domain::command::{Command, CommandOption, OptionKind};
+use crate::domain::command::{Command, CommandOption, OptionKind, Trigger};
+use crate::domain::incident::Severity;
 use crate::domain::{Digest, GuildId};
 use crate::render::limits;
 
@@ -49,6 +50,22 @@ impl Registrar {
 }
 
 fn definition(command: &Command) -> CreateCommand {
+    match command.on {
+        Trigger::Slash => slash(command),
+        // Discord takes neither a description nor options for it.
+        Trigger::Message => CreateCommand::new(shown_name(command)).kind(serenity::all::CommandType::Message),
+    }
+}
+
+/// What Discord calls it: of a command for messages, its title.
+pub(super) fn shown_name(command: &Command) -> &str {
+    match command.on {
+        Trigger::Slash => &command.command,
+        Trigger::Message => command.title.as_deref().unwrap_or(&command.command),
+    }
+}
+
+fn slash(command: &Command) -> CreateCommand {
     let base = CreateCommand::new(&command.command)
         .kind(serenity::all::CommandType::ChatInput)
         .description(limits::cut(&command.help, DESCRIPTION_MAX));
@@ -70,23 +87,51 @@ fn option(option: &CommandOption) -> CreateCommandOption {
         | OptionKind::Runbook
         | OptionKind::Run
         | OptionKind::Rollback
-        | OptionKind::Role => CommandOptionType::String,
+        | OptionKind::Role
+        | OptionKind::Incident
+        | OptionKind::Severity
+        | OptionKind::Date => CommandOptionType::String,
+        OptionKind::User => CommandOptionType::User,
     };
     let help = limits::cut(&help(option), DESCRIPTION_MAX);
     let base = CreateCommandOption::new(kind, &option.name, help).required(option.required);
     let base = if completes(option) { base.set_autocomplete(true) } else { base };
-    if option.kind == OptionKind::String {
-        option.choices.iter().fold(base, |base, choice| base.add_string_choice(choice, choice))
-    } else {
-        base
+    match option.kind {
+        OptionKind::String => option.choices.iter().fold(base, |base, choice| base.add_string_choice(choice, choice)),
+        OptionKind::Severity => Severity::ALL.into_iter().fold(base, |base, severity| {
+            let name = format!("{severity} · {}", severity.meaning());
+            base.add_string_choice(limits::cut(&name, limits::CHOICE_NAME_MAX), severity.as_str())
+        }),
+        OptionKind::Integer
+        | OptionKind::Boolean
+        | OptionKind::Instant
+        | OptionKind::Duration
+        | OptionKind::Runbook
+        | OptionKind::Run
+        | OptionKind::Rollback
+        | OptionKind::Role
+        | OptionKind::User
+        | OptionKind::Incident
+        | OptionKind::Date => base,
     }
 }
 
 /// Whether its values are offered while a person types.
 pub(super) fn completes(option: &CommandOption) -> bool {
     match option.kind {
-        OptionKind::Runbook | OptionKind::Run | OptionKind::Rollback | OptionKind::Role | OptionKind::Instant => true,
-        OptionKind::String | OptionKind::Integer | OptionKind::Boolean | OptionKind::Duration => false,
+        OptionKind::Runbook
+        | OptionKind::Run
+        | OptionKind::Rollback
+        | OptionKind::Role
+        | OptionKind::Instant
+        | OptionKind::Incident
+        | OptionKind::Date => true,
+        OptionKind::String
+        | OptionKind::Integer
+        | OptionKind::Boolean
+        | OptionKind::Duration
+        | OptionKind::User
+        | OptionKind::Severity => false,
     }
 }
 
@@ -99,8 +144,11 @@ fn help(option: &CommandOption) -> String {
         OptionKind::Duration => "a span such as 5m or 1h30m".to_owned(),
         OptionKind::Runbook => "which runbook".to_owned(),
         OptionKind::Run => "which run; in a run's thread it may be left out".to_owned(),
+        OptionKind::Incident => "which incident; in its channel it may be left out".to_owned(),
+        OptionKind::Severity => "how bad it is".to_owned(),
+        OptionKind::Date => "a day, e.g. 2026-12-01".to_owned(),
         OptionKind::Rollback => "which rollback; the armed one when left out".to_owned(),
         OptionKind::Role => "which role".to_owned(),
-        OptionKind::String | OptionKind::Integer | OptionKind::Boolean => option.name.replace(['_', '-'], " "),
+        OptionKind::String | OptionKind::Integer | OptionKind::Boolean | OptionKind::User => option.name.replace(['_', '-'], " "),
     }
 }

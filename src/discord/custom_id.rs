@@ -15,6 +15,28 @@ pub(super) enum CustomId {
     Press(Press),
     /// A form that asks for a runbook's parameters, or the button that opens its next page.
     Form(Form),
+    /// A form that asks for what only people know of an incident.
+    Facts(Told),
+}
+
+/// A form for the post-mortem, and what it showed when it was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Of which incident.
+    pub(super) incident: IncidentId,
+    /// Which of the two.
+    pub(super) form: FactsForm,
+    /// The fingerprint of each answer that was known then, in the order of the form.
+    pub(super) shown: Vec<u32>,
+}
+
+/// A form for the post-mortem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FactsForm {
+    /// Summary, root cause, users affected, downtime, data loss.
+    Happened,
+    /// Resolution, what went well, what went poorly, where we got lucky.
+    Learned,
 }
 
 /// A form that asks for parameters. What was entered on earlier pages stands in the message that carries the button.
@@ -61,6 +83,14 @@ impl CustomId {
             Self::Press(Press::Incident { incident, press }) => {
                 vec!["i".to_owned(), incident.to_string(), incident_code(*press).to_owned()]
             }
+            Self::Facts(Told { incident, form, shown }) => {
+                let form = match form {
+                    FactsForm::Happened => "h",
+                    FactsForm::Learned => "l",
+                };
+                let shown = shown.iter().map(|print| format!("{print:08x}")).collect();
+                vec!["f".to_owned(), incident.to_string(), form.to_owned(), shown]
+            }
             Self::Form(Form { purpose: Purpose::Plan, runbook }) => vec!["p".to_owned(), runbook.to_string()],
             Self::Form(Form { purpose: Purpose::Start { mode, at }, runbook }) => {
                 let mode = match mode {
@@ -104,6 +134,14 @@ impl CustomId {
                 incident: incident.parse::<IncidentId>().ok()?,
                 press: IncidentPress::ALL.into_iter().find(|known| incident_code(*known) == *press)?,
             }),
+            ["f", incident, form, shown] => {
+                let form = match *form {
+                    "h" => FactsForm::Happened,
+                    "l" => FactsForm::Learned,
+                    _ => return None,
+                };
+                Self::Facts(Told { incident: incident.parse().ok()?, form, shown: parse_prints(shown)? })
+            }
             ["p", runbook] => Self::Form(Form { purpose: Purpose::Plan, runbook: runbook.parse().ok()? }),
             ["s", runbook, mode, at] => {
                 let mode = match *mode {
@@ -142,6 +180,15 @@ fn incident_code(press: IncidentPress) -> &'static str {
         IncidentPress::WhatWeLearned => "l",
         IncidentPress::Publish => "p",
     }
+}
+
+/// As many fingerprints as a form has inputs at most, each in eight lower-case hex digits.
+fn parse_prints(text: &str) -> Option<Vec<u32>> {
+    let digits = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if !digits || !text.len().is_multiple_of(8) || text.len() / 8 > limits::MODAL_INPUTS_MAX {
+        return None;
+    }
+    (0..text.len()).step_by(8).map(|at| u32::from_str_radix(text.get(at..at + 8)?, 16).ok()).collect()
 }
 
 fn flag(yes: bool) -> &'static str {
@@ -186,6 +233,13 @@ mod tests {
                 let day = chrono::NaiveDate::default() + chrono::Days::new(day);
                 CustomId::Press(Press::Incident { incident: IncidentId::new(day, number).unwrap(), press })
             }),
+            (0u64..100_000, 1u32..=999, any::<bool>(), prop::collection::vec(any::<u32>(), 0..=5)).prop_map(
+                |(day, number, happened, shown)| {
+                    let day = chrono::NaiveDate::default() + chrono::Days::new(day);
+                    let form = if happened { FactsForm::Happened } else { FactsForm::Learned };
+                    CustomId::Facts(Told { incident: IncidentId::new(day, number).unwrap(), form, shown })
+                }
+            ),
             (name, prop::option::of((any::<bool>(), at))).prop_map(|(runbook, start)| {
                 let purpose = start.map_or(Purpose::Plan, |(live, at)| Purpose::Start {
                     mode: if live { Mode::Live } else { Mode::DryRun },

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::command::{OnRun, Verb};
+use crate::domain::command::{OnIncident, OnRun, TextOnIncident, Verb};
 use crate::expression::{ExpressionError, Scope, Template};
 
 /// The verb with every text filled in from `options`. An option that was not given is the empty text, so that a
@@ -24,10 +24,19 @@ pub fn bind(verb: &Verb, options: &Map<String, Value>) -> Result<Verb, Expressio
     };
     let on_run =
         |on: &OnRun| -> Result<OnRun, ExpressionError> { Ok(OnRun { run: maybe(&on.run)?, reason: maybe(&on.reason)? }) };
+    let on_incident =
+        |on: &OnIncident| -> Result<OnIncident, ExpressionError> { Ok(OnIncident { incident: maybe(&on.incident)? }) };
+    let saying = |said: &TextOnIncident| -> Result<TextOnIncident, ExpressionError> {
+        Ok(TextOnIncident { incident: maybe(&said.incident)?, text: text(&said.text)? })
+    };
     Ok(match verb {
-        Verb::StartRun { runbook, at, mode, parameters: given } => {
-            Verb::StartRun { runbook: text(runbook)?, at: maybe(at)?, mode: maybe(mode)?, parameters: parameters(given)? }
-        }
+        Verb::StartRun { runbook, at, mode, parameters: given, in_incident } => Verb::StartRun {
+            runbook: text(runbook)?,
+            at: maybe(at)?,
+            mode: maybe(mode)?,
+            parameters: parameters(given)?,
+            in_incident: *in_incident,
+        },
         Verb::PlanRun { runbook, parameters: given } => Verb::PlanRun { runbook: text(runbook)?, parameters: parameters(given)? },
         Verb::RunStatus(on) => Verb::RunStatus(on_run(on)?),
         Verb::PauseRun(on) => Verb::PauseRun(on_run(on)?),
@@ -43,6 +52,29 @@ pub fn bind(verb: &Verb, options: &Map<String, Value>) -> Result<Verb, Expressio
         Verb::ShowRunbook { runbook } => Verb::ShowRunbook { runbook: text(runbook)? },
         Verb::ReloadDefinitions => Verb::ReloadDefinitions,
         Verb::WhoAmI => Verb::WhoAmI,
+        Verb::OpenIncident { title, severity, customer_facing, private } => Verb::OpenIncident {
+            title: text(title)?,
+            severity: text(severity)?,
+            customer_facing: maybe(customer_facing)?,
+            private: maybe(private)?,
+        },
+        Verb::UpdateIncident(said) => Verb::UpdateIncident(saying(said)?),
+        Verb::NoteOnIncident(said) => Verb::NoteOnIncident(saying(said)?),
+        Verb::ChangeSeverity { incident, severity, reason } => {
+            Verb::ChangeSeverity { incident: maybe(incident)?, severity: text(severity)?, reason: maybe(reason)? }
+        }
+        Verb::TakeRole { incident, role, person } => {
+            Verb::TakeRole { incident: maybe(incident)?, role: text(role)?, person: maybe(person)? }
+        }
+        Verb::AcknowledgeIncident(on) => Verb::AcknowledgeIncident(on_incident(on)?),
+        Verb::IncidentStatus(on) => Verb::IncidentStatus(on_incident(on)?),
+        Verb::IncidentTimeline(on) => Verb::IncidentTimeline(on_incident(on)?),
+        Verb::ResolveIncident(said) => Verb::ResolveIncident(saying(said)?),
+        Verb::PublishPostMortem(on) => Verb::PublishPostMortem(on_incident(on)?),
+        Verb::AddAction { incident, title, owner, due } => {
+            Verb::AddAction { incident: maybe(incident)?, title: text(title)?, owner: text(owner)?, due: text(due)? }
+        }
+        Verb::MarkMessage => Verb::MarkMessage,
     })
 }
 

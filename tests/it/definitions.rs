@@ -120,10 +120,18 @@ fn the_shipped_commands_load() {
     let catalog =
         Catalog::load("commands", "tests/fixtures/definitions/valid/runbooks", &context()).unwrap_or_else(|d| panic!("{d}"));
     let names: Vec<&str> = catalog.commands().iter().map(|loaded| loaded.definition.command.as_str()).collect();
-    assert_eq!(names, ["break-glass", "migrate", "rollback", "runbook", "signoff", "whoami"]);
-    let migrate = &catalog.commands()[1].definition;
-    let verbs: Vec<&str> = migrate.subcommands.iter().map(|subcommand| subcommand.name.as_str()).collect();
-    assert_eq!(verbs, ["start", "plan", "status", "pause", "resume", "abort", "close"]);
+    assert_eq!(
+        names,
+        ["add-to-timeline", "break-glass", "incident", "migrate", "postmortem", "rollback", "runbook", "signoff", "whoami"]
+    );
+    let verbs = |name: &str| -> Vec<String> {
+        let loaded = catalog.commands().iter().find(|loaded| loaded.definition.command == name).expect("it is shipped");
+        loaded.definition.subcommands.iter().map(|subcommand| subcommand.name.clone()).collect()
+    };
+    assert_eq!(verbs("migrate"), ["start", "plan", "status", "pause", "resume", "abort", "close"]);
+    let of_incidents = ["open", "update", "note", "severity", "role", "acknowledge", "run", "status", "timeline", "resolve"];
+    assert_eq!(verbs("incident"), of_incidents);
+    assert_eq!(verbs("postmortem"), ["publish", "add-action"]);
 }
 
 #[test]

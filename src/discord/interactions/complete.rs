@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use serenity::all::CommandInteraction;
 
-use super::{Interactions, given};
+use super::in_incident::may_see;
+use super::{Caller, Interactions, given};
 use crate::discord::rest::Trouble;
 use crate::domain::ChannelId;
 use crate::domain::command::{CommandOption, OptionKind};
@@ -33,11 +34,21 @@ impl Interactions {
         let plain = |text: &str| (text.to_owned(), text.to_owned());
         match option.kind {
             OptionKind::Runbook => self.runbook_choices(option),
-            OptionKind::Run => self.run_choices(),
+            OptionKind::Run => self.run_choices(ChannelId::new(command.channel_id.get())),
+            OptionKind::Incident => {
+                let caller = self.caller(command.guild_id, command.member.as_deref(), command.channel_id);
+                caller.map(|caller| self.incident_choices(&caller)).unwrap_or_default()
+            }
+            OptionKind::Date => self.date_choices(),
             OptionKind::Rollback => self.rollback_choices(command),
             OptionKind::Role => self.settings.roles.keys().map(|role| plain(role.as_str())).collect(),
             OptionKind::Instant => ["now", "in 10m", "in 30m", "in 1h", "22:00"].map(plain).to_vec(),
-            OptionKind::String | OptionKind::Integer | OptionKind::Boolean | OptionKind::Duration => Vec::new(),
+            OptionKind::String
+            | OptionKind::Integer
+            | OptionKind::Boolean
+            | OptionKind::Duration
+            | OptionKind::User
+            | OptionKind::Severity => Vec::new(),
         }
     }
 
@@ -47,9 +58,34 @@ impl Interactions {
         offered.map(|runbook| (format!("{} · {}", runbook.runbook, runbook.title), runbook.runbook.to_string())).collect()
     }
 
-    fn run_choices(&self) -> Vec<Choice> {
-        let open = self.runs.runs().into_iter().filter(|run| !run.ended);
-        open.map(|run| (format!("{} · {} · by {}", run.id, run.title, run.requester.name), run.id.to_string())).collect()
+    /// In an incident's channel its runs come first.
+    fn run_choices(&self, channel: ChannelId) -> Vec<Choice> {
+        let here = self.runs_here(channel);
+        let mut open: Vec<_> = self.runs.runs().into_iter().filter(|run| !run.ended).collect();
+        open.sort_by_key(|run| !here.contains(&run.id));
+        open.into_iter()
+            .map(|run| (format!("{} · {} · by {}", run.id, run.title, run.requester.name), run.id.to_string()))
+            .collect()
+    }
+
+    /// Open ones first, each newest first; of private ones those that the caller may see.
+    fn incident_choices(&self, caller: &Caller) -> Vec<Choice> {
+        let mut seen: Vec<_> = self.incidents.incidents().into_iter().filter(|known| may_see(&known.state, caller)).collect();
+        seen.sort_by_key(|known| !known.state.is_open());
+        let name = |state: &crate::domain::incident::State| {
+            let over = if state.is_open() { "" } else { " · resolved" };
+            format!("{} · {}{over} · {}", state.id(), state.severity, state.opened.title)
+        };
+        seen.iter().map(|known| (name(&known.state), known.state.id().to_string())).collect()
+    }
+
+    fn date_choices(&self) -> Vec<Choice> {
+        let today = self.now().date_naive();
+        let day = |(days, name): (u64, &str)| {
+            let day = today + chrono::Days::new(days);
+            (format!("{day} · {name}"), day.to_string())
+        };
+        [(1, "tomorrow"), (7, "in a week"), (14, "in two weeks"), (30, "in 30 days")].map(day).to_vec()
     }
 
     fn rollback_choices(&self, command: &CommandInteraction) -> Vec<Choice> {

@@ -26,9 +26,9 @@ pub(super) const REASON: &str = "reason";
 const REASON_LEN_MAX: usize = 400;
 
 /// Discord's number of a text input, and of its two sizes.
-const TEXT_INPUT: u8 = 4;
-const SHORT: u8 = 1;
-const PARAGRAPH: u8 = 2;
+pub(super) const TEXT_INPUT: u8 = 4;
+pub(super) const SHORT: u8 = 1;
+pub(super) const PARAGRAPH: u8 = 2;
 
 /// The parameters that nobody has given yet, required ones first.
 pub(super) fn missing<'a>(runbook: &'a Runbook, given: &Entered) -> Vec<(&'a ParameterName, &'a Parameter)> {
@@ -47,7 +47,8 @@ pub(super) fn reason(id: &CustomId, question: u32) -> Value {
     modal(id, &format!("Answer to question {question}"), vec![input])
 }
 
-fn modal(id: &CustomId, title: &str, inputs: Vec<Value>) -> Value {
+/// A form of these inputs.
+pub(super) fn modal(id: &CustomId, title: &str, inputs: Vec<Value>) -> Value {
     let rows: Vec<Value> = inputs.into_iter().map(|input| json!({ "type": 1, "components": [input] })).collect();
     json!({ "custom_id": id.encode(), "title": limits::cut(title, limits::MODAL_TITLE_MAX), "components": rows })
 }
@@ -101,7 +102,7 @@ impl Interactions {
         let Some(runbook) = self.runbook(form.runbook.as_str()) else {
             return replier.say(&no_runbook(form.runbook.as_str())).await;
         };
-        if let Some(refusal) = self.forbidden(&form, caller) {
+        if let Some(refusal) = self.closed_to(&form, caller) {
             return replier.say(&refusal).await;
         }
         let mut given = modal.message.as_deref().map(entered).unwrap_or_default();
@@ -147,18 +148,12 @@ impl Interactions {
     }
 
     /// A form is checked like the command that opened it: roles may have changed, and ids can be made up.
-    fn forbidden(&self, form: &Form, caller: &Caller) -> Option<Message> {
+    fn closed_to(&self, form: &Form, caller: &Caller) -> Option<Message> {
         use crate::domain::command::Verb;
-        let wanted = |verb: &Verb| match form.purpose {
+        self.forbidden(caller, |verb| match form.purpose {
             Purpose::Plan => matches!(verb, Verb::PlanRun { .. }),
             Purpose::Start { .. } => matches!(verb, Verb::StartRun { .. }),
-        };
-        let commands = self.definitions.commands();
-        let own = commands.iter().filter_map(|command| Some((&command.allow, command.verb.as_ref()?)));
-        let subs = commands.iter().flat_map(|command| &command.subcommands).map(|sub| (&sub.allow, &sub.verb));
-        let mut doors = own.chain(subs).filter(|(_, verb)| wanted(verb)).map(|(allow, _)| allow);
-        let open = doors.any(|allow| allow.is_empty() || caller.person.holds_any(allow));
-        (!open).then(|| rejection::refused("you no longer hold a role that may do this", "`/whoami` shows what you may do."))
+        })
     }
 }
 

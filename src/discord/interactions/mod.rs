@@ -9,7 +9,10 @@
 
 mod acts;
 mod complete;
+mod facts;
 mod forms;
+mod in_incident;
+mod incidents;
 mod on_run;
 mod pages;
 mod presses;
@@ -21,23 +24,23 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
-use serenity::all::{CommandDataOptionValue, CommandInteraction, Interaction, Member, ResolvedValue};
+use serenity::all::{CommandDataOptionValue, CommandInteraction, CommandType, Interaction, Member, ResolvedValue};
 
 use self::reply::Replier;
-use super::commands::Registrar;
+use super::commands::{Registrar, shown_name};
 use super::custom_id::CustomId;
 use super::messages::role_names;
 use super::rest::{Api, Trouble};
-use crate::domain::command::{Command, CommandOption, Verb};
+use crate::domain::command::{Command, CommandOption, Trigger, Verb};
 use crate::domain::runbook::Runbook;
 use crate::domain::{ChannelId, GuildId, Person, RoleId, RoleName, RunId, RunbookName, Timestamp, UserId};
-use crate::engine::{Planning, Runs};
+use crate::engine::{Incidents, Planning, Runs};
 use crate::render::{Message, rejection};
 
 /// The definitions as they are now, from memory.
 #[async_trait]
 pub trait Definitions: Send + Sync + 'static {
-    /// Every slash command.
+    /// Every command.
     fn commands(&self) -> Vec<Command>;
 
     /// Every runbook, sorted by name.
@@ -75,6 +78,7 @@ impl std::fmt::Debug for Settings {
 pub struct Interactions {
     api: Arc<Api>,
     runs: Arc<dyn Runs>,
+    incidents: Arc<dyn Incidents>,
     planning: Arc<dyn Planning>,
     definitions: Arc<dyn Definitions>,
     registrar: Registrar,
@@ -105,9 +109,9 @@ impl Caller {
     }
 }
 
-/// A verb of the catalog, found by what was typed.
+/// A verb of the catalog, found by what was typed or chosen.
 struct Found {
-    /// As it is typed, e.g. `/migrate start`.
+    /// As it is typed, e.g. `/migrate start`, or as it stands in the menu.
     typed: String,
     allow: Vec<RoleName>,
     options: Vec<CommandOption>,
@@ -120,12 +124,13 @@ impl Interactions {
     pub fn new(
         api: Arc<Api>,
         runs: Arc<dyn Runs>,
+        incidents: Arc<dyn Incidents>,
         planning: Arc<dyn Planning>,
         definitions: Arc<dyn Definitions>,
         settings: Settings,
     ) -> Self {
         let registrar = Registrar::new(settings.application, settings.guild);
-        Self { api, runs, planning, definitions, registrar, settings }
+        Self { api, runs, incidents, planning, definitions, registrar, settings }
     }
 
     /// Registers the catalog's commands with the server, if they have changed since the last time.
@@ -175,16 +180,39 @@ impl Interactions {
                 return replier.say(&rejection::refused(&why, "Tell whoever keeps the `commands/` files.")).await;
             }
         };
-        self.perform(&replier, &caller, &found.allow, verb).await
+        self.perform(&replier, &caller, &found.allow, command, verb).await
+    }
+
+    /// A member whom an option names, with the roles of the settings.
+    fn person_named(&self, command: &CommandInteraction, id: &str) -> Option<Person> {
+        let id: u64 = id.parse().ok().filter(|id| *id != 0)?;
+        let resolved = &command.data.resolved;
+        let user = resolved.users.get(&serenity::all::UserId::new(id))?;
+        let member = resolved.members.get(&user.id);
+        let held: Vec<RoleId> = member.into_iter().flat_map(|member| &member.roles).map(|role| RoleId::new(role.get())).collect();
+        let nick = member.and_then(|member| member.nick.clone());
+        Some(Person {
+            id: UserId::new(id),
+            name: nick.unwrap_or_else(|| user.display_name().to_owned()),
+            roles: role_names(&self.settings.roles, &held),
+            bot: user.bot,
+        })
     }
 
     /// The verb that was typed.
     fn find(&self, command: &CommandInteraction) -> Option<Found> {
         let name = &command.data.name;
-        let definition = self.definitions.commands().into_iter().find(|definition| definition.command == *name)?;
+        let on = match command.data.kind {
+            CommandType::ChatInput => Trigger::Slash,
+            CommandType::Message => Trigger::Message,
+            _ => return None,
+        };
+        let is_it = |definition: &Command| definition.on == on && shown_name(definition) == name;
+        let definition = self.definitions.commands().into_iter().find(is_it)?;
         if definition.subcommands.is_empty() {
+            let typed = as_given(&definition);
             let Command { allow, options, verb, .. } = definition;
-            return Some(Found { typed: format!("/{name}"), allow, options, verb: verb? });
+            return Some(Found { typed, allow, options, verb: verb? });
         }
         let typed = subcommand(command)?;
         let sub = definition.subcommands.into_iter().find(|sub| sub.name == typed)?;
@@ -247,7 +275,7 @@ impl Interactions {
         self.definitions.runbooks().into_iter().find(|runbook| runbook.runbook == name)
     }
 
-    /// The run that is meant: the one named, or that of the thread.
+    /// The run that is meant: the one named, or that of the thread, or the one that belongs to the channel's incident.
     fn run_meant(&self, named: Option<&str>, channel: ChannelId) -> Result<RunId, Box<Message>> {
         match named {
             Some(text) => {
@@ -256,17 +284,26 @@ impl Interactions {
                 let why = || format!("there is no run `{}`", text.replace('`', "'"));
                 known.ok_or_else(|| Box::new(rejection::refused(&why(), next)))
             }
-            None => self.runs.run_in_thread(channel).ok_or_else(|| {
-                let next = "Name the run with `run:`, or use the command in its thread.";
-                Box::new(rejection::refused("this is not a run's thread", next))
-            }),
+            None => self.run_here(channel),
         }
     }
 
     /// Carries out a verb.
-    async fn perform(&self, replier: &Replier, caller: &Caller, allow: &[RoleName], verb: Verb) -> Result<(), Trouble> {
+    async fn perform(
+        &self,
+        replier: &Replier,
+        caller: &Caller,
+        allow: &[RoleName],
+        command: &CommandInteraction,
+        verb: Verb,
+    ) -> Result<(), Trouble> {
         match verb {
-            Verb::StartRun { runbook, at, mode, parameters } => {
+            Verb::StartRun { in_incident: true, .. } if self.incident_here(caller).is_err() => {
+                let why = "this command works in an incident's channel only: the run becomes part of its incident";
+                let next = "Use it there; `/incident status` lists the incidents. `/migrate start` starts a run elsewhere.";
+                replier.say(&rejection::refused(why, next)).await
+            }
+            Verb::StartRun { runbook, at, mode, parameters, in_incident: _ } => {
                 self.start_run(replier, caller, start::Wish { runbook, at, mode, parameters }).await
             }
             Verb::PlanRun { runbook, parameters } => self.plan_run(replier, caller, runbook, parameters).await,
@@ -282,6 +319,28 @@ impl Interactions {
             Verb::ShowRunbook { runbook } => self.show_runbook(replier, &runbook).await,
             Verb::ReloadDefinitions => self.reload(replier).await,
             Verb::WhoAmI => self.whoami(replier, caller).await,
+            Verb::OpenIncident { title, severity, customer_facing, private } => {
+                let wish = incidents::Wish { title, severity, customer_facing, private };
+                self.open_incident(replier, caller, wish).await
+            }
+            Verb::UpdateIncident(said) => self.update_incident(replier, caller, said).await,
+            Verb::NoteOnIncident(said) => self.note_on_incident(replier, caller, said).await,
+            Verb::ChangeSeverity { incident, severity, reason } => {
+                self.change_severity(replier, caller, incident.as_deref(), &severity, reason.unwrap_or_default()).await
+            }
+            Verb::AcknowledgeIncident(on) => self.acknowledge_incident(replier, caller, on).await,
+            Verb::IncidentStatus(on) => self.incident_status(replier, caller, on).await,
+            Verb::IncidentTimeline(on) => self.incident_timeline(replier, caller, on).await,
+            Verb::ResolveIncident(said) => self.resolve_incident(replier, caller, said).await,
+            Verb::PublishPostMortem(on) => self.publish_post_mortem(replier, caller, on).await,
+            Verb::AddAction { incident, title, owner, due } => {
+                self.add_action(replier, caller, incident.as_deref(), incidents::Action { title, owner, due }).await
+            }
+            Verb::TakeRole { incident, role, person } => {
+                let person = person.map_or_else(|| Some(caller.person.clone()), |id| self.person_named(command, &id));
+                self.take_role(replier, caller, incident.as_deref(), &role, person).await
+            }
+            Verb::MarkMessage => self.mark_message(replier, caller, command).await,
         }
     }
 }
@@ -321,6 +380,7 @@ fn given(command: &CommandInteraction) -> BTreeMap<String, Value> {
             ResolvedValue::String(text) => Value::from(*text),
             ResolvedValue::Integer(number) => Value::from(*number),
             ResolvedValue::Boolean(yes) => Value::from(*yes),
+            ResolvedValue::User(user, _) => Value::from(user.id.to_string()),
             _ => return None,
         };
         Some((option.name.to_owned(), value))
@@ -333,7 +393,7 @@ fn all_verbs(commands: &[Command]) -> Vec<crate::render::Allowed> {
     let mut verbs = Vec::new();
     for command in commands {
         if command.subcommands.is_empty() {
-            verbs.push(crate::render::Allowed { verb: format!("/{}", command.command), allow: command.allow.clone() });
+            verbs.push(crate::render::Allowed { verb: as_given(command), allow: command.allow.clone() });
         }
         for sub in &command.subcommands {
             let verb = format!("/{} {}", command.command, sub.name);
@@ -341,6 +401,14 @@ fn all_verbs(commands: &[Command]) -> Vec<crate::render::Allowed> {
         }
     }
     verbs
+}
+
+/// As a command is given: typed, or chosen from a message's menu.
+fn as_given(command: &Command) -> String {
+    match command.on {
+        Trigger::Slash => format!("/{}", command.command),
+        Trigger::Message => format!("{} (on a message)", shown_name(command)),
+    }
 }
 
 /// Whether somebody with one of these Discord roles has one of these names.

@@ -9,12 +9,15 @@ use crate::engine::RunSummary;
 use crate::render::{sign_off_status, status};
 
 impl Interactions {
-    /// Where a run stands; outside of threads and without a name, all of them.
+    /// Where a run stands; without a name, and where no single run is meant by the place, all of them.
     pub(super) async fn status(&self, replier: &Replier, caller: &Caller, on: OnRun) -> Result<(), Trouble> {
         let named = on.run.as_deref();
         let stuck = self.runs.stuck();
-        if named.is_none() && self.runs.run_in_thread(caller.channel).is_none() {
-            let runs = self.runs.runs();
+        if named.is_none() && self.run_here(caller.channel).is_err() {
+            // In an incident's channel with several live runs, those.
+            let here = self.runs_here(caller.channel);
+            let wanted = |run: &RunSummary| here.is_empty() || here.contains(&run.id);
+            let runs: Vec<RunSummary> = self.runs.runs().into_iter().filter(wanted).collect();
             let (open, ended): (Vec<&RunSummary>, Vec<&RunSummary>) = runs.iter().partition(|run| !run.ended);
             let line = |run: &&RunSummary| (run.snapshot.state.clone(), run.snapshot.now);
             let rows: Vec<_> = open.iter().chain(&ended).map(line).collect();

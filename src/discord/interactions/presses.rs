@@ -1,4 +1,4 @@
-//! Buttons, and the form that asks for the reason of an answer.
+//! Buttons, and the forms that belong to them.
 
 use serenity::all::{ComponentInteraction, ModalInteraction};
 
@@ -8,7 +8,7 @@ use super::{Caller, Interactions, carried};
 use crate::discord::custom_id::CustomId;
 use crate::discord::rest::Trouble;
 use crate::domain::run::Input;
-use crate::render::{Message, Press, text};
+use crate::render::{IncidentPress, Message, Press, text};
 
 impl Interactions {
     /// A button was pressed.
@@ -21,6 +21,7 @@ impl Interactions {
         match carried(&component.data.custom_id) {
             Ok(CustomId::Press(press)) => self.press(&replier, &caller, press).await,
             Ok(CustomId::Form(form)) => self.next_page(&replier, form, &component.message).await,
+            Ok(CustomId::Facts(_)) => replier.say(&unexpected()).await,
             Err(refusal) => replier.say(&refusal).await,
         }
     }
@@ -41,7 +42,7 @@ impl Interactions {
                 let refusal = self.send(&run, caller, |by| Input::TickItem { list, item, ticked, by }).await;
                 self.object(replier, refusal).await
             }
-            Press::Incident { .. } => replier.say(&unexpected()).await,
+            Press::Incident { incident, press } => self.press_on_incident(replier, caller, incident, press).await,
         }
     }
 
@@ -68,6 +69,10 @@ impl Interactions {
                 replier.then(&refusal.unwrap_or_else(done)).await
             }
             Ok(CustomId::Form(form)) => self.submitted(&replier, &caller, form, modal).await,
+            Ok(CustomId::Facts(told)) => self.facts_sent(&replier, &caller, told, modal).await,
+            Ok(CustomId::Press(Press::Incident { incident, press: IncidentPress::Resolve })) => {
+                self.resolution_sent(&replier, &caller, incident, modal).await
+            }
             Ok(CustomId::Press(Press::Confirm { .. } | Press::Tick { .. } | Press::Incident { .. })) => {
                 replier.say(&unexpected()).await
             }

@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use indexmap::IndexMap;
+use pointsman::actions::Registry;
+use pointsman::catalog::{Catalog, CheckContext};
 use pointsman::discord::interactions;
 use pointsman::domain::command::Command;
+use pointsman::domain::incident::{self, IncidentId, OpenRequest, Policy};
 use pointsman::domain::run::{
     GateRef, Input, MessageKey, Mode, Reading, StartRequest, State, Verdict, begin, decide, evolve, start,
 };
@@ -15,7 +18,10 @@ use pointsman::domain::{
     ChannelId, Interruption, MessageRef, ParameterName, Person, Plan, RoleId, RoleName, RunId, RunbookName, StepKind, StepTraits,
     Timestamp, UserId,
 };
-use pointsman::engine::{Hint, PlanProblem, Planning, RunSummary, Runs, SendError, Snapshot, StartError, StartOrder, Stuck};
+use pointsman::engine::{
+    Dossier, Hint, IncidentError, IncidentSnapshot, Incidents, PlanProblem, Planning, RunSummary, Runs, SendError, Snapshot,
+    StartError, StartOrder, Stuck,
+};
 use pointsman::sandbox::discord::Model;
 use tokio::sync::Notify;
 
@@ -142,9 +148,34 @@ pub(super) struct Seen {
     pub(super) hints: Vec<Hint>,
     pub(super) run: Option<Snapshot>,
     pub(super) stuck: Vec<Stuck>,
+    /// Every incident, in the order of their opening.
+    pub(super) incidents: Vec<incident::State>,
+    /// What belongs to each incident besides `run`.
+    pub(super) linked: Vec<Snapshot>,
 }
 
 impl Seen {
+    /// Hands an input to an incident, by the rules of the domain.
+    pub(super) fn put(&mut self, id: &IncidentId, input: incident::Input) -> Result<(), IncidentError> {
+        let now = start_instant();
+        let state = self.incidents.iter_mut().find(|state| state.id() == id).ok_or(IncidentError::Unknown)?;
+        for event in incident::decide(state, now, input)? {
+            *state = incident::evolve(state.clone(), now, &event).expect("it follows");
+        }
+        Ok(())
+    }
+
+    fn incident(&self, state: &incident::State) -> IncidentSnapshot {
+        let all = self.run.iter().chain(&self.linked);
+        let runs = all.filter(|run| run.state.incident == Some(*state.id()) || state.run() == Some(run.state.id()));
+        IncidentSnapshot {
+            state: Arc::new(state.clone()),
+            head: "cd".repeat(32),
+            runs: runs.cloned().collect(),
+            now: start_instant(),
+        }
+    }
+
     pub(super) fn reconnected(&self) -> usize {
         self.hints.iter().filter(|hint| **hint == Hint::Reconnected).count()
     }
@@ -236,6 +267,47 @@ impl Runs for Engine {
 }
 
 #[async_trait]
+impl Incidents for Engine {
+    async fn open(&self, request: OpenRequest) -> Result<IncidentId, IncidentError> {
+        self.with(|seen| {
+            let known = seen.incidents.iter().find(|state| request.run.is_some() && state.run() == request.run.as_ref());
+            if let Some(known) = known {
+                return Ok(*known.id());
+            }
+            let now = start_instant();
+            let id = incident::next_id(now, seen.incidents.iter().map(incident::State::id))?;
+            let events = incident::open(id, Policy::default(), request)?;
+            seen.incidents.push(incident::begin(now, &events[0]).expect("a first event"));
+            Ok(id)
+        })
+    }
+
+    async fn tell(&self, incident: &IncidentId, input: incident::Input) -> Result<(), IncidentError> {
+        self.with(|seen| seen.put(incident, input))
+    }
+
+    fn incidents(&self) -> Vec<IncidentSnapshot> {
+        self.with(|seen| seen.incidents.iter().rev().map(|state| seen.incident(state)).collect())
+    }
+
+    fn incident(&self, incident: &IncidentId) -> Option<IncidentSnapshot> {
+        self.with(|seen| seen.incidents.iter().find(|state| state.id() == incident).map(|state| seen.incident(state)))
+    }
+
+    fn incident_in_channel(&self, channel: ChannelId) -> Option<IncidentId> {
+        self.with(|seen| {
+            let here = seen.incidents.iter().filter(|state| state.channel == Some(channel));
+            here.max_by_key(|state| (state.is_open(), *state.id())).map(|state| *state.id())
+        })
+    }
+
+    async fn dossier(&self, incident: &IncidentId) -> Result<Dossier, IncidentError> {
+        let incident = self.incident(incident).ok_or(IncidentError::Unknown)?;
+        Ok(Dossier { incident, histories: vec![], journal_head: "ef".repeat(32) })
+    }
+}
+
+#[async_trait]
 impl Planning for Engine {
     async fn plan(&self, runbook: &RunbookName, _: &IndexMap<ParameterName, String>) -> Result<Plan, PlanProblem> {
         Err(PlanProblem::Unreachable(format!("the database of `{runbook}` does not answer")))
@@ -246,7 +318,7 @@ impl Planning for Engine {
     }
 }
 
-/// Stands in for the catalog.
+/// Stands in for the catalog: a few commands of its own, and those about incidents as they are shipped.
 pub(super) struct Definitions(Vec<Command>, Vec<Runbook>);
 
 impl Default for Definitions {
@@ -277,8 +349,22 @@ impl Default for Definitions {
         long["runbook"] = "seven".into();
         long["parameters"] = serde_json::to_value(many).expect("a map is JSON");
         let long = serde_json::from_value(long).expect("a runbook");
-        Self(serde_json::from_value(commands).expect("the commands are well-formed"), vec![runbook(), long])
+        let mut look = serde_json::to_value(runbook()).expect("a runbook is JSON");
+        look["runbook"] = "look-around".into();
+        look["kind"] = "diagnosis".into();
+        let look = serde_json::from_value(look).expect("a runbook");
+        let mut commands: Vec<Command> = serde_json::from_value(commands).expect("the commands are well-formed");
+        commands.extend(shipped(&["incident", "postmortem", "add-to-timeline", "rollback"]));
+        Self(commands, vec![runbook(), long, look])
     }
+}
+
+fn shipped(names: &[&str]) -> Vec<Command> {
+    let none = tempfile::tempdir().expect("a directory");
+    let context = CheckContext { actions: Registry::standard().specs(), roles: None };
+    let catalog = Catalog::load("commands", none.path(), &context).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let commands = catalog.commands().iter().map(|loaded| loaded.definition.clone());
+    commands.filter(|command| names.contains(&command.command.as_str())).collect()
 }
 
 #[async_trait]

@@ -4,6 +4,7 @@
 mod connection;
 mod fake;
 mod gateway;
+mod incident_commands;
 mod incidents;
 mod messages;
 mod presses;
@@ -67,6 +68,7 @@ impl Bot {
         };
         let interactions = Arc::new(Interactions::new(
             Arc::clone(&api),
+            Arc::clone(&engine) as _,
             Arc::clone(&engine) as _,
             Arc::clone(&engine) as _,
             Arc::new(Definitions::default()),
