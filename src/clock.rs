@@ -21,6 +21,12 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Returns once `now() >= deadline`. Cancel-safe.
     async fn sleep_until(&self, deadline: Timestamp);
+
+    /// Returns once as much of the wall's time has passed as lies before `deadline` when it is asked. What an attempt
+    /// does in the world takes real seconds, however fast a rehearsal's clock runs: its time-out is measured so.
+    async fn allow_until(&self, deadline: Timestamp) {
+        self.sleep_until(deadline).await;
+    }
 }
 
 /// A clock shared by many tasks.
@@ -134,6 +140,10 @@ impl Clock for ScaledClock {
             let wait = (left / self.speed).clamp(Duration::from_millis(1), SLEEP_MAX);
             tokio::time::sleep(wait).await;
         }
+    }
+
+    async fn allow_until(&self, deadline: Timestamp) {
+        tokio::time::sleep((deadline - self.now()).to_std().unwrap_or_default()).await;
     }
 }
 

@@ -288,6 +288,17 @@ fn a_run_that_goes_badly_opens_an_incident_and_both_know_each_other() {
 }
 
 #[test]
+fn a_run_that_asks_what_to_do_about_a_failure_has_people_called() {
+    let bench = bench_with_incidents();
+    bench.whole_life(async |life| {
+        life.bench.effects.next("copy", &[Behaviour::Fail { retryable: false }]);
+        let run = life.begin("move", Mode::Live).await;
+        assert!(matches!(life.state(&run).question, Some(ref question) if question.id == 1));
+        assert_eq!(life.handle.incidents().len(), 1);
+    });
+}
+
+#[test]
 fn a_run_that_goes_well_opens_none_and_a_rehearsal_never_does() {
     let bench = bench_with_incidents();
     bench.whole_life(async |life| {

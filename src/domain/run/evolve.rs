@@ -115,6 +115,9 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
         Event::Asked(question) => {
             let kind = MessageKind::Question { id: question.id };
             state.owed.push(live(at, &format!("question/{}", question.id), kind, Place::Thread));
+            if let QuestionKind::StepFailed { step, message } = &question.kind {
+                call_for_help(&mut state, format!("step `{step}` failed: {message}"));
+            }
             state.questions_asked = question.id;
             state.question = Some(question.clone());
         }

@@ -178,7 +178,7 @@ impl Flight<Run> {
         tokio::pin!(performing);
         let outcome = tokio::select! {
             outcome = &mut performing => outcome,
-            () = clock.sleep_until(deadline) => {
+            () = clock.allow_until(deadline) => {
                 self.cancel.cancel();
                 timed_out(performing.await)
             }

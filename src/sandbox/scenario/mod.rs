@@ -1,16 +1,18 @@
-//! The scripted scenario of `bin/demo`: three runs, driven only by slash commands, buttons and reactions.
+//! The scripted scenario of `bin/demo`: migrations and a cutover, driven only by slash commands, buttons and reactions.
 //!
 //! It plays people. What it believes it reads: the chat as a person sees it, and the two databases themselves.
 //! Every expectation is checked and listed; one that fails makes the whole fail.
+
+mod incident;
 
 use std::time::{Duration, Instant};
 
 use sqlx::Connection as _;
 
-use super::discord::transcript::plain;
-use super::discord::{ChannelId, Chat, Message, MessageId, Pending};
-use super::estate::faults::{Backend, Faults};
-use super::stage::Stage;
+use crate::sandbox::discord::transcript::plain;
+use crate::sandbox::discord::{ChannelId, Chat, Message, MessageId, Pending};
+use crate::sandbox::estate::faults::{Backend, Faults};
+use crate::sandbox::stage::Stage;
 
 /// How long anything may take before the scenario gives up on it; wall time.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -84,6 +86,7 @@ impl<'a> Scenario<'a> {
         self.green_path().await?;
         self.rollback_path().await?;
         self.killed_at_its_gate().await?;
+        self.when_it_goes_wrong().await?;
         self.audit().await?;
         Ok(self.findings)
     }
@@ -223,23 +226,22 @@ impl<'a> Scenario<'a> {
         self.stage.fresh_estate(rows).await.map_err(|error| Stuck::because("a fresh practice estate", &error))
     }
 
-    /// `/migrate start`, its modal, and the thread that follows.
+    /// The migration of the practice application.
     async fn start_run(&mut self, mode: &str) -> Result<Run, Stuck> {
-        let known: Vec<ChannelId> = self.stage.model.read(|chat| chat.threads_of(self.ops).iter().map(|c| c.id).collect());
-        let command = format!("/migrate start runbook:ace-sqlite-to-postgres mode:{mode}");
-        let asked = self.stage.model.slash("olivia", self.ops, &command).map_err(|error| Stuck::because(&command, &error))?;
-        let modal = asked.modal().await.map_err(|error| Stuck::because("the modal for the parameters", &error))?;
         let database = self.stage.estate.sqlite().display().to_string();
         let service = self.stage.estate.kubernetes().service_url();
-        let fields: Vec<(&str, &str)> = modal
-            .inputs()
-            .into_iter()
-            .filter_map(|input| match input {
-                name if name.ends_with("database") => Some((name, database.as_str())),
-                name if name.ends_with("service") => Some((name, service.as_str())),
-                _ => None,
-            })
-            .collect();
+        self.start_runbook("ace-sqlite-to-postgres", mode, &[("database", database), ("service", service)]).await
+    }
+
+    /// `/migrate start`, its modal, and the thread that follows.
+    async fn start_runbook(&mut self, runbook: &str, mode: &str, parameters: &[(&str, String)]) -> Result<Run, Stuck> {
+        let known: Vec<ChannelId> = self.stage.model.read(|chat| chat.threads_of(self.ops).iter().map(|c| c.id).collect());
+        let command = format!("/migrate start runbook:{runbook} mode:{mode}");
+        let asked = self.stage.model.slash("olivia", self.ops, &command).map_err(|error| Stuck::because(&command, &error))?;
+        let modal = asked.modal().await.map_err(|error| Stuck::because("the modal for the parameters", &error))?;
+        let value = |input: &str| parameters.iter().find(|(name, _)| input.ends_with(name));
+        let fields: Vec<(&str, &str)> =
+            modal.inputs().into_iter().filter_map(|input| value(input).map(|(_, value)| (input, value.as_str()))).collect();
         let sent = self.stage.model.submit_modal("olivia", asked.id, &fields);
         let sent: Pending = sent.map_err(|error| Stuck::because("sending the modal", &error))?;
         let answer = sent.message(PATIENCE).await.map_err(|error| Stuck::because("the answer to /migrate start", &error))?;
