@@ -23,7 +23,7 @@ use crate::discord::chat::{ChatSettings, DiscordChat};
 use crate::discord::gateway::{self, Gateway, GatewayError, GatewaySettings};
 use crate::discord::interactions::{self, Definitions, Interactions};
 use crate::discord::rest::Trouble;
-use crate::discord::{Access, Api};
+use crate::discord::{Access, Api, DiscordIncidentChat, IncidentChatSettings};
 use crate::domain::command::Command;
 use crate::domain::incident::{Delivery, IssueKind};
 use crate::domain::runbook::Runbook;
@@ -160,6 +160,17 @@ impl Parts {
             self.spawner.clone(),
             Arc::clone(&self.clock),
         )
+    }
+
+    /// Where the channels of incidents are, and what becomes of them.
+    fn incident_channels(&self) -> IncidentChatSettings {
+        let incidents = &self.settings.incidents;
+        IncidentChatSettings {
+            category: incidents.category,
+            archive: incidents.archive_category,
+            fallback: incidents.fallback_channel,
+            exports_dir: self.settings.data_dir.join("incidents"),
+        }
     }
 
     /// What the team has agreed on about incidents and runs.
@@ -308,7 +319,7 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
         ids: Arc::new(RandomIds),
         chat: Arc::clone(&chat) as Arc<dyn crate::engine::Chat>,
         performer: Arc::new(parts.performer()),
-        incident_chat: Arc::new(NoChat),
+        incident_chat: Arc::new(DiscordIncidentChat::beside(&chat, parts.incident_channels())),
         outside: Arc::new(parts.webhooks(guild)?),
         tracker: Arc::new(parts.tracker(guild)?),
         policies: parts.policies(),
