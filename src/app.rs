@@ -335,6 +335,7 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     let listener = control::listen(&parts.settings.data_dir).context("opening the host's socket")?;
     tokio::spawn(control::serve(listener, Arc::clone(&runs), stop.clone()));
     let clock = Arc::clone(&parts.clock);
+    let house = parts.house(guild)?;
     let interactions = Arc::new(Interactions::new(
         Arc::clone(&api),
         Arc::clone(&runs),
@@ -346,6 +347,7 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
             application: identity.application,
             roles: parts.settings.roles.clone(),
             now: Arc::new(move || clock.now()),
+            post_mortem: Arc::new(move |dossier| tracking::post_mortem(dossier, &house)),
         },
     ));
     tokio::spawn(reload_on_hangup(Arc::clone(&parts.catalog), Arc::clone(&interactions), stop.clone()));

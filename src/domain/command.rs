@@ -248,6 +248,8 @@ pub enum Verb {
     IncidentTimeline(OnIncident),
     /// Says that an incident is over; the text says how it was mended.
     ResolveIncident(TextOnIncident),
+    /// Shows the post-mortem as it stands now, to the caller alone.
+    PreviewPostMortem(OnIncident),
     /// Publishes the post-mortem as an issue.
     PublishPostMortem(OnIncident),
     /// Adds an action item to the post-mortem.

@@ -70,6 +70,7 @@ pub fn bind(verb: &Verb, options: &Map<String, Value>) -> Result<Verb, Expressio
         Verb::IncidentStatus(on) => Verb::IncidentStatus(on_incident(on)?),
         Verb::IncidentTimeline(on) => Verb::IncidentTimeline(on_incident(on)?),
         Verb::ResolveIncident(said) => Verb::ResolveIncident(saying(said)?),
+        Verb::PreviewPostMortem(on) => Verb::PreviewPostMortem(on_incident(on)?),
         Verb::PublishPostMortem(on) => Verb::PublishPostMortem(on_incident(on)?),
         Verb::AddAction { incident, title, owner, due } => {
             Verb::AddAction { incident: maybe(incident)?, title: text(title)?, owner: text(owner)?, due: text(due)? }

@@ -131,7 +131,7 @@ fn the_shipped_commands_load() {
     assert_eq!(verbs("migrate"), ["start", "plan", "status", "pause", "resume", "abort", "close"]);
     let of_incidents = ["open", "update", "note", "severity", "role", "acknowledge", "run", "status", "timeline", "resolve"];
     assert_eq!(verbs("incident"), of_incidents);
-    assert_eq!(verbs("postmortem"), ["publish", "add-action"]);
+    assert_eq!(verbs("postmortem"), ["preview", "publish", "add-action"]);
 }
 
 #[test]

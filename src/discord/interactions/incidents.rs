@@ -1,4 +1,4 @@
-//! Verbs about an incident: open, update, note, severity, role, acknowledge, status, timeline, resolve; publish and
+//! Verbs about an incident: open, update, note, severity, role, acknowledge, status, timeline, resolve; preview, publish and
 //! add-action of its post-mortem; "Add to timeline" on a message.
 
 use chrono::NaiveDate;
@@ -12,7 +12,7 @@ use crate::domain::command::{OnIncident, TextOnIncident};
 use crate::domain::incident::{Input, OpenRequest, Opener, ResponderRole, Severity};
 use crate::domain::{ChannelId, MessageId, MessageRef, Person, RunId, run};
 use crate::engine::IncidentSnapshot;
-use crate::render::{Message, incident, rejection, text};
+use crate::render::{Attachment, Message, incident, rejection, text};
 
 /// An opening as the command's texts came out.
 pub(super) struct Wish {
@@ -166,6 +166,27 @@ impl Interactions {
             "is resolved. The post-mortem's card in its channel asks for what only people know.".to_owned()
         };
         self.tell_and_answer(replier, caller, said.incident.as_deref(), input, done).await
+    }
+
+    /// The text that the issue has or would have, as a file: it is longer than a message.
+    pub(super) async fn preview_post_mortem(&self, replier: &Replier, caller: &Caller, on: OnIncident) -> Result<(), Trouble> {
+        let snapshot = match self.incident_meant(on.incident.as_deref(), caller) {
+            Ok(snapshot) => snapshot,
+            Err(refusal) => return replier.say(&refusal).await,
+        };
+        replier.defer().await?;
+        let id = *snapshot.state.id();
+        let answer = match self.incidents.dossier(&id).await {
+            Ok(dossier) => {
+                let text = (self.settings.post_mortem)(&dossier);
+                let content =
+                    format!("📋 The post-mortem of {} as it stands now. Only you see this.", text::code(&id.to_string()));
+                let attachments = vec![Attachment::Text { name: format!("post-mortem-{id}.md"), text }];
+                Message { content, attachments, ..Message::default() }
+            }
+            Err(error) => not_taken(&error, &id),
+        };
+        replier.then(&answer).await
     }
 
     pub(super) async fn publish_post_mortem(&self, replier: &Replier, caller: &Caller, on: OnIncident) -> Result<(), Trouble> {

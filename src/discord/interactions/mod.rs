@@ -34,7 +34,7 @@ use super::rest::{Api, Trouble};
 use crate::domain::command::{Command, CommandOption, Trigger, Verb};
 use crate::domain::runbook::Runbook;
 use crate::domain::{ChannelId, GuildId, Person, RoleId, RoleName, RunId, RunbookName, Timestamp, UserId};
-use crate::engine::{Incidents, Planning, Runs};
+use crate::engine::{Dossier, Incidents, Planning, Runs};
 use crate::render::{Message, rejection};
 
 /// The definitions as they are now, from memory.
@@ -66,6 +66,8 @@ pub struct Settings {
     pub roles: BTreeMap<RoleName, Vec<RoleId>>,
     /// Tells the time that the engine goes by.
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Writes a post-mortem in the team's form, as Markdown: the text of its issue.
+    pub post_mortem: Arc<dyn Fn(&Dossier) -> String + Send + Sync>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -332,6 +334,7 @@ impl Interactions {
             Verb::IncidentStatus(on) => self.incident_status(replier, caller, on).await,
             Verb::IncidentTimeline(on) => self.incident_timeline(replier, caller, on).await,
             Verb::ResolveIncident(said) => self.resolve_incident(replier, caller, said).await,
+            Verb::PreviewPostMortem(on) => self.preview_post_mortem(replier, caller, on).await,
             Verb::PublishPostMortem(on) => self.publish_post_mortem(replier, caller, on).await,
             Verb::AddAction { incident, title, owner, due } => {
                 self.add_action(replier, caller, incident.as_deref(), incidents::Action { title, owner, due }).await

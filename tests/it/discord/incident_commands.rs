@@ -421,3 +421,22 @@ async fn where_several_incidents_live_in_one_channel_the_one_meant_is_named() {
     assert_eq!(state(&bot, &ids[1]).timeline.len(), 1, "of one that is left open no name is needed");
     bot.finish();
 }
+
+#[tokio::test]
+async fn a_preview_is_a_file_for_whoever_asks_alone() {
+    let bot = Bot::online(quiet()).await;
+    let id = incident(&bot, TEAM).await;
+    let preview = typed(&bot, "noor", TEAM, "/postmortem preview").await;
+    assert!(preview.is_ephemeral() && preview.content.contains(&id.to_string()), "{}", preview.content);
+    let file = preview.attachments.first().expect("a file");
+    assert_eq!(file.filename, format!("post-mortem-{id}.md"));
+    let text = bot.model.attachment(file.id).expect("its bytes");
+    assert_eq!(
+        text,
+        format!("# Post-mortem of {id}\n{}\n", "ef".repeat(32)).as_bytes(),
+        "what the journal holds, in the team's form"
+    );
+    let unknown = typed(&bot, "noor", "ops", "/postmortem preview incident:inc-20200101-001").await;
+    assert!(unknown.content.contains("There is no incident") && unknown.attachments.is_empty(), "{}", unknown.content);
+    bot.finish();
+}

@@ -65,6 +65,9 @@ impl Bot {
             application: identity.application,
             roles: roles(&model),
             now: Arc::new(fake::start_instant),
+            post_mortem: Arc::new(|dossier| {
+                format!("# Post-mortem of {}\n{}\n", dossier.incident.state.id(), dossier.journal_head)
+            }),
         };
         let interactions = Arc::new(Interactions::new(
             Arc::clone(&api),
