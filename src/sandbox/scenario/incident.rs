@@ -28,7 +28,7 @@ impl Scenario<'_> {
         let summary = self.summary(&rehearsal).await?;
         self.check("the cutover's dry run ended green", summary.contains("succeeded"));
         let run = self.start_cutover("live").await?;
-        self.tick_checklist(&run).await?;
+        self.tick_checklist(&run, ["leo", "dana", "sam"]).await?;
         let gate = self.gate_card(&run).await?;
         for person in SIGNERS {
             self.react(person, gate.id, "✅")?;
@@ -40,9 +40,10 @@ impl Scenario<'_> {
         self.check("the profile answers from PostgreSQL after the switch", backend == "postgres_primary");
 
         self.scene("Rows of another profile show through; the check at T+30m finds it, and the run asks what to do");
+        let known = self.stage.model.read(incident_channels);
         let leak = sx::Faults { leak_on: Some(sx::Place::Live), ..sx::Faults::default() };
         self.stage.estate.sx().switches().set(&leak).map_err(|error| Stuck::because("setting a fault", &error))?;
-        let channel = self.incident_channel().await?;
+        let channel = self.incident_channel(&known).await?;
         self.check("an incident opened by itself, with a channel of its own", true);
         self.type_in("leo", channel, "/incident acknowledge").await?;
         self.type_in("leo", channel, "/incident role role:commander").await?;
@@ -151,13 +152,10 @@ impl Scenario<'_> {
         self.start_runbook("postgres-primary-cutover", mode, &parameters).await
     }
 
-    /// The channel of the newest incident.
-    async fn incident_channel(&mut self) -> Result<ChannelId, Stuck> {
-        let newest = |chat: &Chat| {
-            let named = chat.channels.values().filter(|channel| channel.name.starts_with("incident-2"));
-            named.map(|channel| channel.id).max()
-        };
-        self.wait("the incident's channel", newest).await
+    /// The channel of an incident that was opened since `known` were there.
+    pub(super) async fn incident_channel(&mut self, known: &[ChannelId]) -> Result<ChannelId, Stuck> {
+        let fresh = |chat: &Chat| incident_channels(chat).into_iter().find(|id| !known.contains(id));
+        self.wait("the incident's channel", fresh).await
     }
 
     async fn channel_message(&mut self, channel: ChannelId, what: &str, text: &str) -> Result<Message, Stuck> {
@@ -170,7 +168,7 @@ impl Scenario<'_> {
     }
 
     /// Types a command and waits for its answer.
-    async fn type_in(&mut self, person: &str, channel: ChannelId, command: &str) -> Result<Message, Stuck> {
+    pub(super) async fn type_in(&mut self, person: &str, channel: ChannelId, command: &str) -> Result<Message, Stuck> {
         let asked = self.stage.model.slash(person, channel, command).map_err(|error| Stuck::because(command, &error))?;
         asked.message(PATIENCE).await.map_err(|error| Stuck::because(&format!("the answer to {command}"), &error))
     }
@@ -191,6 +189,12 @@ impl Scenario<'_> {
         let answer: serde_json::Value = reqwest::get(url).await.map_err(failed)?.json().await.map_err(failed)?;
         Ok(answer["backend"].as_str().unwrap_or_default().to_owned())
     }
+}
+
+/// The channels of incidents.
+pub(super) fn incident_channels(chat: &Chat) -> Vec<ChannelId> {
+    // A channel of the world itself is called `incidents-fallback`.
+    chat.channels.values().filter(|channel| channel.name.starts_with("incident-")).map(|channel| channel.id).collect()
 }
 
 /// Whether a message is a status update: its marker says so.

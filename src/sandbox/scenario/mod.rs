@@ -101,7 +101,7 @@ impl<'a> Scenario<'a> {
 
         self.scene("The migration, live");
         let run = self.start_run("live").await?;
-        self.tick_checklist(&run).await?;
+        self.tick_checklist(&run, SIGNERS).await?;
         let gate = self.gate_card(&run).await?;
         self.votes_that_do_not_count(&run, gate.id).await?;
         self.scene("Three people sign");
@@ -147,7 +147,7 @@ impl<'a> Scenario<'a> {
         let faults = Faults { items_fail_on: Some(Backend::Postgres), ..Faults::default() };
         self.stage.estate.switches().set(&faults).map_err(|error| Stuck::because("setting a fault", &error))?;
         let run = self.start_run("live").await?;
-        self.tick_checklist(&run).await?;
+        self.tick_checklist(&run, SIGNERS).await?;
         let gate = self.gate_card(&run).await?;
         for person in SIGNERS {
             self.react(person, gate.id, "✅")?;
@@ -156,6 +156,10 @@ impl<'a> Scenario<'a> {
         let summary = self.summary(&run).await?;
         self.check("the failed smoke test rolled back on the armed signatures", summary.contains("rolled back"));
         self.check("the application answers from SQLite again", self.backend().await? == "sqlite");
+        let incident = self.incident_channel(&[]).await?;
+        self.type_in("leo", incident, "/incident resolve summary:\"Rolled back by itself; the smoke test is looked into\"")
+            .await?;
+        self.check("the rollback opened an incident by itself", true);
         self.report(&run, &summary);
         Ok(())
     }
@@ -167,7 +171,7 @@ impl<'a> Scenario<'a> {
         let rehearsal = self.start_run("dry_run").await?;
         self.summary(&rehearsal).await?;
         let run = self.start_run("live").await?;
-        self.tick_checklist(&run).await?;
+        self.tick_checklist(&run, SIGNERS).await?;
         let copying = |text: &str| text.lines().any(|line| line.contains("▶ Copy clusters"));
         self.wait("the copy", |chat| chat.posts_in(run.thread).into_iter().any(|m| copying(&m.text())).then_some(())).await?;
         self.kill_bot().await?;
@@ -256,11 +260,11 @@ impl<'a> Scenario<'a> {
         Ok(Run { id, thread })
     }
 
-    /// Ticks the pre-migration checklist, each item by somebody of its role.
-    async fn tick_checklist(&mut self, run: &Run) -> Result<(), Stuck> {
+    /// Ticks the checklist before the first step, each item by somebody of its role, in the order of the items.
+    async fn tick_checklist(&mut self, run: &Run, people: [&str; 3]) -> Result<(), Stuck> {
         let card = self.message_with(run, "checklist/confirm-prerequisites").await?;
         let buttons: Vec<String> = card.custom_ids().into_iter().map(str::to_owned).collect();
-        for (person, button) in ["dana", "leo", "sam"].iter().zip(&buttons) {
+        for (person, button) in people.iter().zip(&buttons) {
             self.click(person, card.id, button).await?;
         }
         Ok(())
