@@ -93,12 +93,17 @@ fn a_start_that_would_fail_again_is_not_repeated_by_the_unit() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
         command.env_clear().arg("--config").arg(&settings).arg("serve").output().unwrap()
     };
-    for (text, says) in [("discord: { gild: '1' }", "gild"), ("discord: { guild: '1' }", "POINTSMAN_DISCORD_TOKEN_FILE")] {
+    let expect_refusal = |text: &str, says: &str| {
         fs::write(&settings, text).unwrap();
         let ended = serve();
-        assert_eq!(ended.status.code().map(|code| code.to_string()), Some(status.clone()), "{text}");
-        assert!(String::from_utf8_lossy(&ended.stderr).contains(says), "{text}");
-    }
+        let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code().map(|code| code.to_string()), Some(status.clone()), "{text}: {told}");
+        assert!(told.contains(says), "{text}: {told}");
+    };
+    expect_refusal("discord: { gild: '1' }", "gild");
+    expect_refusal("discord: { guild: '1' }", "definitions");
+    fs::create_dir(folder.path().join("runbooks")).unwrap();
+    expect_refusal("discord: { guild: '1' }", "POINTSMAN_DISCORD_TOKEN_FILE");
 }
 
 #[test]
