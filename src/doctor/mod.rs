@@ -1,7 +1,8 @@
 //! `pointsman doctor`: what stands in the way of the bot, found before a night depends on it; each finding with its mend.
 //!
-//! It looks and changes nothing: no command is registered, no message is posted, and the lease is given back if it was free. It
-//! may run beside the bot. What a finding says never holds a secret.
+//! No command is registered, no message is posted and no record appended. Written are the journal's tables, if they are of
+//! an older version, as whatever opens the journal does; and its lease, which is taken if it is free and given back at once.
+//! It may run beside the bot. What a finding says never holds a secret.
 
 mod definitions;
 mod discord;
