@@ -313,6 +313,10 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
         ChatSettings { guild, bot: identity.bot, runs_dir: parts.settings.data_dir.join("runs") },
     ));
     let planning: Arc<dyn Planning> = Arc::new(parts.planning());
+    let tracker = parts.tracker(guild)?;
+    if let Some(github) = &tracker.github {
+        vitals.github_lives(github.calls());
+    }
     let ports = Ports {
         journal,
         clock: Arc::clone(&parts.clock),
@@ -321,7 +325,7 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
         performer: Arc::new(parts.performer()),
         incident_chat: Arc::new(DiscordIncidentChat::beside(&chat, parts.incident_channels())),
         outside: Arc::new(parts.webhooks(guild)?),
-        tracker: Arc::new(parts.tracker(guild)?),
+        tracker: Arc::new(tracker),
         policies: parts.policies(),
     };
     let engine = start_engine(ports, Arc::clone(&planning), &stop).await?;
@@ -329,6 +333,9 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     vitals.engine_lives(engine.handle());
     for stuck in engine.handle().stuck() {
         error!(run = %stuck.run, why = stuck.why, "this run is set aside; the journal needs a look: `pointsman audit verify`");
+    }
+    for stuck in engine.handle().stuck_incidents() {
+        error!(incident = %stuck.incident, why = stuck.why, "this incident is set aside; the journal needs a look: `pointsman audit verify`");
     }
     let runs: Arc<dyn Runs> = Arc::new(engine.handle());
     let incidents: Arc<dyn Incidents> = Arc::new(engine.handle());

@@ -5,19 +5,26 @@ use std::sync::{Arc, OnceLock};
 
 use crate::discord::Api;
 use crate::discord::gateway::Health;
-use crate::engine::{Handle, Runs};
+use crate::engine::{Handle, Incidents, Runs};
+use crate::github::Calls;
 use crate::web::{GatewayVitals, Vitals};
 
 /// The parts as far as they live.
 pub(super) struct Parts {
     api: Arc<Api>,
+    github: OnceLock<Calls>,
     engine: OnceLock<Handle>,
     gateway: OnceLock<Arc<Health>>,
 }
 
 impl Parts {
     pub(super) fn new(api: Arc<Api>) -> Self {
-        Self { api, engine: OnceLock::new(), gateway: OnceLock::new() }
+        Self { api, github: OnceLock::new(), engine: OnceLock::new(), gateway: OnceLock::new() }
+    }
+
+    /// GitHub is used, and these are its requests.
+    pub(super) fn github_lives(&self, calls: Calls) {
+        self.github.get_or_init(|| calls);
     }
 
     /// The engine has started.
@@ -36,6 +43,10 @@ impl Vitals for Parts {
         self.engine.get().map(|handle| Arc::new(handle.clone()) as Arc<dyn Runs>)
     }
 
+    fn incidents(&self) -> Option<Arc<dyn Incidents>> {
+        self.engine.get().map(|handle| Arc::new(handle.clone()) as Arc<dyn Incidents>)
+    }
+
     fn acts(&self) -> bool {
         self.engine.get().is_some_and(Handle::is_running)
     }
@@ -52,5 +63,9 @@ impl Vitals for Parts {
     fn discord_requests(&self) -> Vec<(String, &'static str, u64)> {
         let counts = self.api.counts().into_iter();
         counts.map(|(route, outcome, count)| (route, outcome.as_str(), count)).collect()
+    }
+
+    fn github_requests(&self) -> [(&'static str, u64); 4] {
+        self.github.get().cloned().unwrap_or_default().counts()
     }
 }

@@ -22,6 +22,16 @@ pub struct IncidentSnapshot {
     pub now: Timestamp,
 }
 
+/// An incident that was set aside because its records do not make sense, or because of a defect. Nothing more is done
+/// for it in this process: no status update comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StuckIncident {
+    /// Which.
+    pub incident: IncidentId,
+    /// What is wrong.
+    pub why: String,
+}
+
 /// Everything that a post-mortem is written from.
 #[derive(Debug, Clone)]
 pub struct Dossier {
@@ -146,6 +156,10 @@ pub trait Incidents: Send + Sync + 'static {
 
     /// One incident as it stands.
     fn incident(&self, incident: &IncidentId) -> Option<IncidentSnapshot>;
+
+    /// The incidents that were set aside, those included of which nothing can be shown because not even their first
+    /// record can be read. In no order; may be empty.
+    fn stuck_incidents(&self) -> Vec<StuckIncident>;
 
     /// The open incident, or else the newest, whose channel this is, or in whose channel this thread of a run stands.
     fn incident_in_channel(&self, channel: ChannelId) -> Option<IncidentId>;

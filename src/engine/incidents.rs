@@ -8,7 +8,7 @@ use tracing::info;
 use super::dossier::dossier;
 use super::handle::Handle;
 use super::incident::{Incident, with_runs};
-use super::incident_ports::{Dossier, IncidentError, IncidentSnapshot, Incidents};
+use super::incident_ports::{Dossier, IncidentError, IncidentSnapshot, Incidents, StuckIncident};
 use super::index::Refusal;
 use super::load;
 use super::shared::Shared;
@@ -67,6 +67,10 @@ impl Incidents for Handle {
 
     fn incident(&self, incident: &IncidentId) -> Option<IncidentSnapshot> {
         self.shared.incidents.snapshot(incident).map(|snapshot| with_runs(&self.shared, &snapshot))
+    }
+
+    fn stuck_incidents(&self) -> Vec<StuckIncident> {
+        self.shared.incidents.stuck().into_iter().map(|(incident, why)| StuckIncident { incident, why }).collect()
     }
 
     fn incident_in_channel(&self, channel: ChannelId) -> Option<IncidentId> {

@@ -29,7 +29,9 @@ mod shared;
 mod task;
 
 pub use handle::{Engine, EngineError, Handle};
-pub use incident_ports::{Dossier, IncidentChat, IncidentError, IncidentSnapshot, Incidents, Mark, Outside, Place, Tracker};
+pub use incident_ports::{
+    Dossier, IncidentChat, IncidentError, IncidentSnapshot, Incidents, Mark, Outside, Place, StuckIncident, Tracker,
+};
 pub use lease::LEASE_TTL;
 pub use ports::{
     Chat, Freshness, Hint, Job, JobSink, Performer, PlanProblem, Planning, PortError, RunSummary, Runs, SendError, Snapshot,

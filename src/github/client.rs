@@ -11,6 +11,7 @@ use reqwest::header::HeaderMap;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
+use super::calls::Calls;
 use super::trouble::{Answer, Failure};
 
 /// The longest wait for a connection.
@@ -27,6 +28,7 @@ pub(super) struct Client {
     octocrab: Octocrab,
     token: SecretString,
     patience: Duration,
+    pub(super) calls: Calls,
 }
 
 impl Client {
@@ -40,7 +42,7 @@ impl Client {
             .set_read_timeout(Some(patience));
         // Its words may quote what it was given.
         let octocrab = builder.build().map_err(|_| "the token holds characters that no token has".to_owned())?;
-        Ok(Self { octocrab, token, patience })
+        Ok(Self { octocrab, token, patience, calls: Calls::default() })
     }
 
     /// Redirects are followed.
@@ -57,11 +59,13 @@ impl Client {
     /// Whether there is something at this path, which answers without a body.
     pub(super) async fn exists(&self, path: &str) -> Result<bool, Failure> {
         let asked = async { octocrab::map_github_error(self.octocrab._get(path).await?).await };
-        match self.bounded(asked).await {
+        let found = match self.unless_late(asked).await {
             Ok(_) => Ok(true),
             Err(Failure::Answer(Answer { status: 404, .. })) => Ok(false),
             Err(failure) => Err(failure),
-        }
+        };
+        self.calls.count(&found);
+        found
     }
 
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
@@ -73,6 +77,12 @@ impl Client {
     }
 
     async fn bounded<T>(&self, call: impl Future<Output = octocrab::Result<T>>) -> Result<T, Failure> {
+        let answer = self.unless_late(call).await;
+        self.calls.count(&answer);
+        answer
+    }
+
+    async fn unless_late<T>(&self, call: impl Future<Output = octocrab::Result<T>>) -> Result<T, Failure> {
         match tokio::time::timeout(self.patience, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(self.failure(&error)),

@@ -11,6 +11,7 @@
 //!
 //! Absent on purpose: repetition (the caller has a clock and a journal), projects, milestones, GitHub Apps.
 
+mod calls;
 mod client;
 mod publish;
 mod rights;
@@ -23,6 +24,7 @@ use tokio::sync::Mutex;
 
 use crate::domain::RepositoryName;
 
+pub use self::calls::Calls;
 use self::client::Client;
 pub use self::rights::Rights;
 pub use self::trouble::{Reason, Trouble};
@@ -81,5 +83,11 @@ impl GitHub {
     pub fn with_patience(settings: Settings, patience: Duration) -> Result<Self, Unusable> {
         let client = Client::new(&settings.api_base, settings.token, patience).map_err(Unusable)?;
         Ok(Self { client, repository: settings.repository, turn: Mutex::new(()) })
+    }
+
+    /// How its requests came out; goes on counting as long as either lives.
+    #[must_use]
+    pub fn calls(&self) -> Calls {
+        self.client.calls.clone()
     }
 }

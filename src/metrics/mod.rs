@@ -85,11 +85,11 @@ impl Metrics {
             beats: Family::default(),
             beat_lateness: Histogram::new(LATENESS_SECS),
         };
+        // There from the start, so that a rate over it is never absent.
         for outcome in ["posted", "late"] {
             drop(metrics.beats.get_or_create(&ByOutcome { outcome }));
         }
         for outcome in ["appended", "conflict", "fenced", "unknown", "failed"] {
-            // There from the start, so that a rate over it is never absent.
             drop(metrics.appends.get_or_create(&ByOutcome { outcome }));
         }
         metrics.registered(version)
@@ -178,9 +178,11 @@ pub struct Scrape {
     pub ready: bool,
     /// Runs by status, those that ended and are remembered included.
     pub runs: BTreeMap<&'static str, u64>,
+    /// Open incidents by severity.
+    pub incidents_open: BTreeMap<&'static str, u64>,
     /// What was set aside because its records do not make sense, by kind of stream.
     pub stuck: BTreeMap<&'static str, u64>,
-    /// Messages that are owed and not visible yet.
+    /// Messages that runs and incidents owe and that are not visible yet.
     pub owed_messages: u64,
     /// Since when the oldest of them is owed, in seconds; 0 if none is.
     pub oldest_owed_secs: f64,
@@ -192,6 +194,8 @@ pub struct Scrape {
     pub events_unparsed: u64,
     /// Requests to Discord by route template and outcome.
     pub discord_requests: Vec<(String, &'static str, u64)>,
+    /// Requests to GitHub by outcome.
+    pub github_requests: BTreeMap<&'static str, u64>,
 }
 
 impl Scrape {
@@ -200,6 +204,8 @@ impl Scrape {
         let mut registry = Registry::with_prefix("pointsman");
         registry.register("ready", "Whether the bot is ready: 1 or 0", gauge(u64::from(self.ready)));
         registry.register("runs", "Runs by status", gauges("status", &self.runs));
+        let incidents = gauges("severity", &self.incidents_open);
+        registry.register("incidents_open", "Open incidents by severity", incidents);
         registry.register("stuck", "What was set aside because its records do not make sense", gauges("kind", &self.stuck));
         registry.register("owed_messages", "Messages that are owed and not visible yet", gauge(self.owed_messages));
         let oldest = Gauge::<f64, AtomicU64>::default();
@@ -215,6 +221,11 @@ impl Scrape {
             requests.get_or_create(&labels).inc_by(*count);
         }
         registry.register("discord_requests", "Requests to Discord by route and outcome", requests);
+        let requests = Family::<ByOutcome, Counter>::default();
+        for (outcome, count) in &self.github_requests {
+            requests.get_or_create(&ByOutcome { outcome }).inc_by(*count);
+        }
+        registry.register("github_requests", "Requests to GitHub by outcome", requests);
         registry
     }
 }
@@ -267,20 +278,24 @@ mod tests {
         let scrape = Scrape {
             ready: true,
             runs: BTreeMap::from([("running", 2)]),
-            stuck: BTreeMap::from([("run", 1)]),
+            incidents_open: BTreeMap::from([("sev1", 7)]),
+            stuck: BTreeMap::from([("run", 1), ("incident", 2)]),
             owed_messages: 3,
             oldest_owed_secs: 12.5,
             gateway_connected: true,
             gateway_reconnects: 4,
             events_unparsed: 5,
             discord_requests: vec![("POST /channels/{id}/messages".to_owned(), "done", 6)],
+            github_requests: BTreeMap::from([("limited", 8)]),
         };
         let text = metrics.text(&scrape);
         for line in [
             "pointsman_up_info{version=\"1.2.3\"} 1",
             "pointsman_ready 1",
             "pointsman_runs{status=\"running\"} 2",
+            "pointsman_incidents_open{severity=\"sev1\"} 7",
             "pointsman_stuck{kind=\"run\"} 1",
+            "pointsman_stuck{kind=\"incident\"} 2",
             "pointsman_journal_appends_total{outcome=\"appended\"} 1",
             "pointsman_journal_appends_total{outcome=\"failed\"} 0",
             "pointsman_journal_append_duration_seconds_count 1",
@@ -294,6 +309,7 @@ mod tests {
             "pointsman_gateway_reconnects_total 4",
             "pointsman_discord_events_unparsed_total 5",
             "pointsman_discord_requests_total{route=\"POST /channels/{id}/messages\",outcome=\"done\"} 6",
+            "pointsman_github_requests_total{outcome=\"limited\"} 8",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
         }

@@ -11,8 +11,10 @@ use axum::{Json, Router};
 use serde::Serialize;
 
 use super::Web;
-use crate::domain::run::{End, Owed, Status};
-use crate::engine::RunSummary;
+use crate::domain::Timestamp;
+use crate::domain::incident::Severity;
+use crate::domain::run::{End, Status};
+use crate::engine::{IncidentSnapshot, RunSummary};
 use crate::metrics::{CONTENT_TYPE, Scrape};
 
 /// How long the journal may take to answer. Kubernetes gives a probe one second by default, and most raise it to a few.
@@ -75,22 +77,44 @@ async fn metrics(State(web): State<Web>) -> Response {
 
 async fn scrape(web: &Web) -> Scrape {
     let (gateway, now) = (web.vitals.gateway(), web.clock.now());
-    let engine = web.vitals.runs();
+    let (engine, incidents) = (web.vitals.runs(), web.vitals.incidents());
     let runs = engine.as_ref().map(|runs| runs.runs()).unwrap_or_default();
-    let stuck = engine.map_or(0, |runs| runs.stuck().len() as u64);
-    let owed: Vec<&Owed> = runs.iter().flat_map(|run| &run.snapshot.state.owed).filter(|owed| owed.posted.is_none()).collect();
-    let oldest = owed.iter().map(|owed| owed.since).min();
+    let stuck_runs = engine.map_or(0, |runs| runs.stuck().len() as u64);
+    let stuck_incidents = incidents.as_ref().map_or(0, |incidents| incidents.stuck_incidents().len() as u64);
+    let incidents = incidents.map(|incidents| incidents.incidents()).unwrap_or_default();
+    let owed: Vec<Timestamp> = owed_since(&runs, &incidents).collect();
+    let oldest = owed.iter().min();
     Scrape {
         ready: readiness(web).await.ready,
         runs: by_status(&runs),
-        stuck: BTreeMap::from([("run", stuck)]),
+        incidents_open: by_severity(&incidents),
+        stuck: BTreeMap::from([("run", stuck_runs), ("incident", stuck_incidents)]),
         owed_messages: owed.len() as u64,
         oldest_owed_secs: oldest.map_or(0.0, |since| (now - since).as_seconds_f64().max(0.0)),
         gateway_connected: gateway.connected,
         gateway_reconnects: gateway.reconnects,
         events_unparsed: gateway.unparsed,
         discord_requests: web.vitals.discord_requests(),
+        github_requests: web.vitals.github_requests().into(),
     }
+}
+
+/// Since when each message is owed that is not visible yet.
+fn owed_since<'a>(runs: &'a [RunSummary], incidents: &'a [IncidentSnapshot]) -> impl Iterator<Item = Timestamp> + 'a {
+    let of_runs = runs.iter().flat_map(|run| &run.snapshot.state.owed).filter(|owed| owed.posted.is_none());
+    // What a closed incident still owed went with its channel.
+    let alive = incidents.iter().map(|incident| &incident.state).filter(|state| state.closed_at.is_none());
+    let of_incidents = alive.flat_map(|state| &state.owed).filter(|owed| owed.posted.is_none());
+    of_runs.map(|owed| owed.since).chain(of_incidents.map(|owed| owed.since))
+}
+
+/// Every severity, for the same reason as every status.
+fn by_severity(incidents: &[IncidentSnapshot]) -> BTreeMap<&'static str, u64> {
+    let mut counts: BTreeMap<&'static str, u64> = Severity::ALL.into_iter().map(|severity| (severity.as_str(), 0)).collect();
+    for incident in incidents.iter().filter(|incident| incident.state.is_open()) {
+        *counts.entry(incident.state.severity.as_str()).or_default() += 1;
+    }
+    counts
 }
 
 /// Every status, so that a rule over one that is empty does not find it absent.

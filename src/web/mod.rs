@@ -26,7 +26,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
-use crate::engine::Runs;
+use crate::engine::{Incidents, Runs};
 use crate::metrics::Metrics;
 use crate::store::SharedJournal;
 
@@ -36,6 +36,9 @@ pub trait Vitals: Send + Sync + 'static {
     /// The engine's runs; `None` until it has taken them up.
     fn runs(&self) -> Option<Arc<dyn Runs>>;
 
+    /// The engine's incidents; `None` until it has taken them up.
+    fn incidents(&self) -> Option<Arc<dyn Incidents>>;
+
     /// Whether this process holds the lease and acts.
     fn acts(&self) -> bool;
 
@@ -44,6 +47,9 @@ pub trait Vitals: Send + Sync + 'static {
 
     /// Requests to Discord by route template and outcome, since the start.
     fn discord_requests(&self) -> Vec<(String, &'static str, u64)>;
+
+    /// Requests to GitHub by outcome, since the start, outcomes that did not occur included.
+    fn github_requests(&self) -> [(&'static str, u64); 4];
 }
 
 /// How the connection to the gateway stands.

@@ -153,10 +153,15 @@ fn every_alert_is_explained_and_tested() {
 }
 
 /// The labels of a metric, each with its values if they are known.
-type Labels = BTreeMap<String, BTreeSet<String>>;
+pub(crate) type Labels = BTreeMap<String, BTreeSet<String>>;
 
-/// The list in `deploy/metrics.txt`, with the names that a histogram's parts have.
+/// The metrics that `deploy/metrics.txt` lists, by name.
 fn metrics() -> BTreeMap<String, Labels> {
+    listed_metrics().into_iter().map(|(name, (_, labels))| (name, labels)).collect()
+}
+
+/// The metrics that `deploy/metrics.txt` lists, by name, each with its type.
+pub(crate) fn listed_metrics() -> BTreeMap<String, (String, Labels)> {
     let mut metrics = BTreeMap::new();
     for line in read("deploy/metrics.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let mut columns = line.split_whitespace();
@@ -164,7 +169,8 @@ fn metrics() -> BTreeMap<String, Labels> {
         assert!(columns.next().is_some(), "no help: {line}");
         assert!(["gauge", "counter", "histogram"].contains(&kind), "{line}");
         assert_eq!(kind == "counter", name.ends_with("_total"), "counters and nothing else end on _total: {line}");
-        assert!(metrics.insert(name.to_owned(), parse_labels(labels)).is_none(), "twice: {line}");
+        let metric = (kind.to_owned(), parse_labels(labels));
+        assert!(metrics.insert(name.to_owned(), metric).is_none(), "twice: {line}");
     }
     metrics
 }

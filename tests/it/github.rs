@@ -105,6 +105,33 @@ async fn an_issue_is_made_once_and_then_kept_up_to_date() {
 }
 
 #[tokio::test]
+async fn requests_are_counted_by_how_they_came_out() {
+    let model = model().await;
+    let github = client(&model);
+    let count = |wanted: &str| github.calls().counts().into_iter().find(|(outcome, _)| *outcome == wanted).unwrap().1;
+    // Whether somebody can be assigned who cannot is answered with 404, which is an answer; a creation with them is refused.
+    let draft = IssueDraft { assignees: vec!["olivia".to_owned(), "nobody-here".to_owned()], ..draft() };
+    publish(&github, &draft, None).await.unwrap();
+    let refused = model.requests().iter().filter(|request| request.status == 422).count() as u64;
+    assert_eq!((refused, count("refused")), (1, 1));
+    assert!(model.requests().iter().any(|request| request.status == 404));
+    assert_eq!(count("done"), model.requests().len() as u64 - refused);
+    for (misbehaviour, outcome) in [
+        (Misbehaviour::TooManyRequests, "limited"),
+        (Misbehaviour::Answer { status: 403, message: "no".to_owned() }, "refused"),
+        (Misbehaviour::Answer { status: 502, message: "no".to_owned() }, "failed"),
+        (Misbehaviour::GarbledAnswer, "failed"),
+    ] {
+        let before = count(outcome);
+        model.fault(Fault::once(LIST, misbehaviour.clone()));
+        publish(&github, &draft, None).await.unwrap_err();
+        assert_eq!(count(outcome), before + 1, "{misbehaviour:?}");
+    }
+    let all: u64 = github.calls().counts().iter().map(|(_, count)| count).sum();
+    assert_eq!(all, model.requests().len() as u64);
+}
+
+#[tokio::test]
 async fn what_people_did_to_an_issue_stays() {
     let model = model().await;
     let github = client(&model);

@@ -24,7 +24,7 @@ pub fn begin(at: Timestamp, event: &Event) -> Result<State, CorruptJournal> {
         severity: opened.severity,
         channel: None,
         fallback: None,
-        owed: vec![owed("summary".to_owned(), MessageKind::Summary)],
+        owed: vec![owed(at, "summary".to_owned(), MessageKind::Summary)],
         pinned: None,
         roles: BTreeMap::new(),
         acknowledged: None,
@@ -66,7 +66,7 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
         state.timeline.push(Entry { at, event: Arc::new(event.clone()) });
     }
     if is_noteworthy(event) {
-        state.owed.push(owed(format!("note/{seq}"), MessageKind::Note { event: Box::new(event.clone()), at }));
+        state.owed.push(owed(at, format!("note/{seq}"), MessageKind::Note { event: Box::new(event.clone()), at }));
     }
     match event {
         Event::Opened(_) => return Err(corrupt("an incident opens once")),
@@ -74,7 +74,7 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
             state.channel = Some(*channel);
             state.fallback.clone_from(fallback);
         }
-        Event::ChannelLost { .. } => channel_lost(&mut state),
+        Event::ChannelLost { .. } => channel_lost(&mut state, at),
         Event::ArchiveDue => state.archive_due = true,
         Event::ChannelArchived => state.archived_at = Some(at),
         Event::DeletionDue => state.deletion_due = true,
@@ -84,8 +84,7 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
         }
         Event::MessageLost { key } => {
             let owed = find(&mut state, key).ok_or_else(|| corrupt("nobody owed this message"))?;
-            owed.posted = None;
-            owed.generation += 1;
+            owe_anew(owed, at);
         }
         Event::SummaryPinned { message } => state.pinned = Some(*message),
         Event::Paged { level, outcome } => {
@@ -115,7 +114,7 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
         Event::Resolved { by, summary } => {
             state.resolved = Some(Resolution { by: by.clone(), at, summary: summary.clone() });
             state.beat = None;
-            state.owed.push(owed("post-mortem".to_owned(), MessageKind::PostMortem));
+            state.owed.push(owed(at, "post-mortem".to_owned(), MessageKind::PostMortem));
             tell_status_page(&mut state);
             revise(&mut state);
         }
@@ -155,8 +154,8 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
     Ok(state)
 }
 
-fn owed(key: String, kind: MessageKind) -> Owed {
-    Owed { key: MessageKey::new(key), kind, generation: 0, posted: None }
+fn owed(since: Timestamp, key: String, kind: MessageKind) -> Owed {
+    Owed { key: MessageKey::new(key), kind, generation: 0, since, posted: None }
 }
 
 fn find<'a>(state: &'a mut State, key: &MessageKey) -> Option<&'a mut Owed> {
@@ -206,19 +205,24 @@ fn status_due(state: &mut State, at: Timestamp, seq: u64, (due, missed, next): (
             return;
         }
     }
-    state.owed.push(owed(format!("beat/{seq}"), MessageKind::Beat { due, missed }));
+    state.owed.push(owed(at, format!("beat/{seq}"), MessageKind::Beat { due, missed }));
 }
 
 /// What stood in the channel is gone with it. What people must see is owed anew; what was said is said.
-fn channel_lost(state: &mut State) {
+fn channel_lost(state: &mut State, at: Timestamp) {
     state.channel = None;
     state.fallback = None;
     state.pinned = None;
     state.channels_lost += 1;
     for owed in state.owed.iter_mut().filter(|owed| owed.kind.is_live() && owed.posted.is_some()) {
-        owed.posted = None;
-        owed.generation += 1;
+        owe_anew(owed, at);
     }
+}
+
+fn owe_anew(owed: &mut Owed, at: Timestamp) {
+    owed.posted = None;
+    owed.generation += 1;
+    owed.since = at;
 }
 
 /// Where a message stands, if it does.

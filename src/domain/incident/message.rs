@@ -12,6 +12,8 @@ pub struct Owed {
     pub kind: MessageKind,
     /// How often it was lost and is owed anew; part of the nonce.
     pub generation: u32,
+    /// Since when it is owed: since it was lost, if it was posted before.
+    pub since: Timestamp,
     /// Where it stands, once it is visible.
     pub posted: Option<MessageRef>,
 }

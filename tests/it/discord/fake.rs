@@ -20,7 +20,7 @@ use pointsman::domain::{
 };
 use pointsman::engine::{
     Dossier, Hint, IncidentError, IncidentSnapshot, Incidents, PlanProblem, Planning, RunSummary, Runs, SendError, Snapshot,
-    StartError, StartOrder, Stuck,
+    StartError, StartOrder, Stuck, StuckIncident,
 };
 use pointsman::sandbox::discord::Model;
 use tokio::sync::Notify;
@@ -292,6 +292,10 @@ impl Incidents for Engine {
 
     fn incident(&self, incident: &IncidentId) -> Option<IncidentSnapshot> {
         self.with(|seen| seen.incidents.iter().find(|state| state.id() == incident).map(|state| seen.incident(state)))
+    }
+
+    fn stuck_incidents(&self) -> Vec<StuckIncident> {
+        Vec::new()
     }
 
     fn incident_in_channel(&self, channel: ChannelId) -> Option<IncidentId> {

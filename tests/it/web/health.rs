@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use pointsman::domain::StreamId;
+use pointsman::domain::incident::{Input, OpenRequest, Opener, Severity};
 use pointsman::domain::run::Mode;
+use pointsman::engine::Incidents as _;
+use pointsman::store::NewRecord;
 use serde_json::Value;
 
 use super::Site;
-use crate::harness::engine::Bench;
+use crate::harness::engine::{Bench, at, dead_holder, operator};
 use crate::harness::journal::TestJournal;
 use crate::harness::points::Points;
 
@@ -73,6 +78,70 @@ fn metrics_tell_runs_by_status_and_what_chat_is_owed() {
         assert!((90.0..600.0).contains(&age), "{age}");
         assert_eq!(line("pointsman_gateway_reconnects_total"), "pointsman_gateway_reconnects_total 2");
         assert!(text.ends_with("# EOF\n"));
+    });
+}
+
+fn request() -> OpenRequest {
+    OpenRequest {
+        title: "Checkout is down".to_owned(),
+        severity: Severity::Sev2,
+        by: Opener::Person(operator()),
+        customer_facing: false,
+        private: false,
+        asked_in: None,
+        run: None,
+    }
+}
+
+#[test]
+fn metrics_tell_open_incidents_and_what_they_owe() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        bench.incidents.set_away(true);
+        let incident = life.handle.open(request()).await.unwrap();
+        life.advance(90).await;
+        let site = Site::of(life).await;
+        let expect = async |lines: &[&str]| {
+            let (_, text) = site.get("/metrics").await;
+            for line in lines {
+                assert!(text.lines().any(|found| found == *line), "{line}\nis not in\n{text}");
+            }
+        };
+        let [open, none] = [1, 0].map(|count| format!("pointsman_incidents_open{{severity=\"sev2\"}} {count}"));
+        expect(&[
+            &open,
+            "pointsman_incidents_open{severity=\"sev1\"} 0",
+            "pointsman_owed_messages 1",
+            "pointsman_oldest_owed_message_age_seconds 90.0",
+            "pointsman_stuck{kind=\"incident\"} 0",
+        ])
+        .await;
+        bench.incidents.set_away(false);
+        life.advance(600).await;
+        expect(&[&open, "pointsman_owed_messages 0", "pointsman_oldest_owed_message_age_seconds 0.0"]).await;
+        life.handle.tell(&incident, Input::Resolve { by: operator(), summary: "mended".to_owned() }).await.unwrap();
+        expect(&[&none]).await;
+    });
+}
+
+#[test]
+fn an_incident_that_is_set_aside_is_counted_as_stuck() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let incident = life.handle.open(request()).await.unwrap();
+        life.settle().await;
+        let stream = StreamId::new("incident", &incident.to_string()).unwrap();
+        let lease = life.journal.acquire_lease(&dead_holder(), Duration::from_secs(60)).await.unwrap();
+        let body = r#"{"message_lost":{"key":"nobody-owed-this"}}"#.to_owned();
+        let record = NewRecord { at: at(0), kind: "message_lost".to_owned(), body };
+        let seq = life.handle.incident(&incident).unwrap().state.seq;
+        life.journal.append(lease.fence(), &stream, seq, &[record]).await.unwrap();
+    });
+    bench.whole_life(async |life| {
+        let site = Site::of(life).await;
+        let (_, text) = site.get("/metrics").await;
+        let stuck = "pointsman_stuck{kind=\"incident\"} 1";
+        assert!(text.lines().any(|line| line == stuck), "{text}");
     });
 }
 

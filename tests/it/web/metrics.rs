@@ -1,13 +1,17 @@
-//! What is measured off the journal: spans of runs, appends, and appends whose answer was lost.
+//! What is measured off the journal: spans of runs, appends, and appends whose answer was lost; and that no other names
+//! come out than those which are listed.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pointsman::domain::run::{Mode, Vote};
+use pointsman::domain::run::{Input, Mode, Vote};
 use pointsman::domain::{RunId, StreamId};
 use pointsman::metrics::{BeatWatch, MeasuredJournal, Metrics, Observer, RunWatch, Scrape};
 use pointsman::store::{AppendError, Journal as _, NewRecord, Record};
 
+use super::Site;
+use crate::deployment::{Labels, listed_metrics};
 use crate::harness::engine::{Bench, Life, at, chores, cutover, dba, dead_holder, lead, team};
 use crate::harness::journal::{Fault, TestJournal};
 use crate::harness::performer::Behaviour;
@@ -156,4 +160,67 @@ fn an_append_whose_answer_was_lost_is_told_when_it_is_found() {
         }
         assert_eq!(value(&text, "pointsman_journal_append_duration_seconds_count"), Some(3.0));
     });
+}
+
+/// Rules and dashboards use the list. A name that it does not have is seen by nobody, one that is not emitted alarms nobody.
+#[test]
+fn what_is_emitted_is_what_is_listed() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let site = Site::of(life).await;
+        for run in runs_that_end_in_every_way(&bench, life).await {
+            let watch = RunWatch::new(Arc::clone(&site.metrics));
+            let records = life.journal.load(&StreamId::new("run", run.as_str()).unwrap()).await.unwrap();
+            records.iter().for_each(|record| watch.saw(record, true));
+        }
+        let (_, text) = site.get("/metrics").await;
+        let (mut emitted, listed) = (emitted_metrics(&text), listed_metrics());
+        for (name, (_, labels)) in &mut emitted {
+            // Where the list leaves the values open, there are too many.
+            let open = |label: &String| listed.get(name).is_some_and(|(_, known)| known.get(label).is_some_and(|v| v.is_empty()));
+            labels.iter_mut().filter(|(label, _)| open(label)).for_each(|(_, values)| values.clear());
+        }
+        assert_eq!(emitted, listed, "{text}");
+    });
+}
+
+/// Steps that succeed, fail and stay unknown; gates that are cleared, refused and broken.
+async fn runs_that_end_in_every_way(bench: &Bench, life: &Life<'_>) -> [RunId; 4] {
+    bench.effects.next("copy", &[Behaviour::TakeEffectUnknown]);
+    let signed = life.begin("move", Mode::Live).await;
+    life.play(&signed, &team).await;
+    let broken = life.begin("move", Mode::Live).await;
+    life.send(&broken, Input::BreakGlass { by: lead(), reason: "fire".to_owned(), other_holders: true }).await.unwrap();
+    life.play(&broken, &chores).await;
+    let refused = life.begin("move", Mode::Live).await;
+    life.react(life.card(&refused, &cutover()), &dba(), Vote::Veto).await;
+    bench.effects.always("poke", Behaviour::Fail { retryable: false });
+    let failed = life.begin("tiny", Mode::Live).await;
+    [signed, broken, refused, failed]
+}
+
+/// The metrics of an answer by name, as the list has them: with type, labels and the values that occur.
+fn emitted_metrics(text: &str) -> BTreeMap<String, (String, Labels)> {
+    let mut metrics: BTreeMap<String, (String, Labels)> = BTreeMap::new();
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    for (name, kind) in types {
+        let (name, kind) = match kind {
+            "counter" => (format!("{name}_total"), kind),
+            // Prometheus knows no such type.
+            "info" => (format!("{name}_info"), "gauge"),
+            _ => (name.to_owned(), kind),
+        };
+        metrics.insert(name, (kind.to_owned(), Labels::new()));
+    }
+    let label = regex::Regex::new(r#"(\w+)="([^"]*)""#).unwrap();
+    for sample in text.lines().filter(|line| !line.starts_with('#')) {
+        let name = sample.split(['{', ' ']).next().unwrap();
+        let part = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
+        let base = part.filter(|base| metrics.contains_key(*base)).unwrap_or(name).to_owned();
+        let (_, labels) = metrics.get_mut(&base).unwrap_or_else(|| panic!("no type: {sample}"));
+        for found in label.captures_iter(sample).filter(|found| &found[1] != "le") {
+            labels.entry(found[1].to_owned()).or_default().insert(found[2].to_owned());
+        }
+    }
+    metrics
 }

@@ -7,8 +7,10 @@ mod metrics;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pointsman::discord::CallOutcome;
 use pointsman::domain::GuildId;
-use pointsman::engine::{Handle, Runs};
+use pointsman::engine::{Handle, Incidents, Runs};
+use pointsman::github::Calls;
 use pointsman::metrics::Metrics;
 use pointsman::render::board::Links;
 use pointsman::store::SharedJournal;
@@ -32,6 +34,10 @@ impl Vitals for FakeVitals {
         self.engine.clone().map(|handle| Arc::new(handle) as Arc<dyn Runs>)
     }
 
+    fn incidents(&self) -> Option<Arc<dyn Incidents>> {
+        self.engine.clone().map(|handle| Arc::new(handle) as Arc<dyn Incidents>)
+    }
+
     fn acts(&self) -> bool {
         self.engine.as_ref().is_some_and(Handle::is_running)
     }
@@ -41,7 +47,12 @@ impl Vitals for FakeVitals {
     }
 
     fn discord_requests(&self) -> Vec<(String, &'static str, u64)> {
-        vec![("GET /users/@me".to_owned(), "done", 7)]
+        use CallOutcome::{Done, Failed, Limited, Refused};
+        [Done, Limited, Refused, Failed].map(|outcome| ("GET /users/@me".to_owned(), outcome.as_str(), 7)).into()
+    }
+
+    fn github_requests(&self) -> [(&'static str, u64); 4] {
+        Calls::default().counts()
     }
 }
 
@@ -51,6 +62,7 @@ pub(crate) struct Site {
     pub(crate) client: reqwest::Client,
     pub(crate) vitals: Arc<FakeVitals>,
     pub(crate) feed: Arc<Feed>,
+    pub(crate) metrics: Arc<Metrics>,
     _over: DropGuard,
 }
 
@@ -66,12 +78,13 @@ impl Site {
         let links = Links { chat: "https://chat.example".to_owned(), guild: GuildId::new(77) };
         let board = Board::new(BoardToken::new(&SecretString::from(TOKEN), false), links, Arc::clone(&feed));
         let vitals_of_web = Arc::clone(&vitals) as Arc<dyn Vitals>;
-        let web = Web { vitals: vitals_of_web, metrics, journal, clock, board: Some(board), over: over.clone() };
+        let metrics_of_web = Arc::clone(&metrics);
+        let web = Web { vitals: vitals_of_web, metrics: metrics_of_web, journal, clock, board: Some(board), over: over.clone() };
         let listener = web::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(web::serve(listener, web));
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { base, client, vitals, feed, _over: over.drop_guard() }
+        Self { base, client, vitals, feed, metrics, _over: over.drop_guard() }
     }
 
     /// Status and body of a page.
