@@ -23,11 +23,13 @@ use tokio::time::Instant;
 use super::health::word;
 use super::session::{self, BoardToken};
 use super::{Feed, Web};
+use crate::domain::incident::{self, IncidentId};
 use crate::domain::run::{self, Event, State as RunState};
 use crate::domain::{Hash, RunId, StreamId, Timestamp};
-use crate::engine::{RunSummary, Snapshot};
+use crate::engine::{IncidentSnapshot, RunSummary, Snapshot, StuckIncident};
 use crate::render::View;
-use crate::render::board::{self, Entry, Filter, Links, Live};
+use crate::render::board::{self, Entry, Filter, IncidentEntry, Links, Live};
+use crate::render::incident::View as IncidentView;
 use crate::store::StoreError;
 
 /// How often a page is looked at again without news: what steps report between two facts, and time itself, move on.
@@ -38,7 +40,7 @@ const UPDATE_EVERY_MIN: Duration = Duration::from_millis(300);
 const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(10);
 /// The most streams at once: each renders its page again and again.
 const STREAMS_MAX: usize = 64;
-/// The most runs in one view of the archive.
+/// The most runs, and the most incidents, in one view of the archive.
 const ARCHIVE_MAX: usize = 100;
 
 /// What the board needs beside the parts of the bot.
@@ -65,7 +67,9 @@ pub(super) fn routes(web: &Web) -> Router<Web> {
     let pages = Router::new()
         .route("/", get(overview_page))
         .route("/runs/{run}", get(run_page))
+        .route("/incidents/{incident}", get(incident_page))
         .route("/live", get(overview_stream))
+        .route("/live/incidents/{incident}", get(incident_stream))
         .route("/live/runs/{run}", get(run_stream))
         .route_layer(from_fn_with_state(web.clone(), session::guard));
     pages
@@ -100,25 +104,66 @@ async fn overview_page(State(web): State<Web>, Query(asked): Query<Asked>) -> Re
 }
 
 fn overview(web: &Web, asked: &Asked) -> Markup {
-    let (Some(runs), Some(board)) = (web.vitals.runs(), &web.board) else { return not_yet() };
+    let (Some(runs), Some(incidents), Some(board)) = (web.vitals.runs(), web.vitals.incidents(), &web.board) else {
+        return not_yet();
+    };
     let filter = Filter { search: asked.q.trim().to_lowercase(), status: asked.status.clone() };
-    let runs = runs.runs();
-    let entry = |run: &RunSummary| (Arc::clone(&run.snapshot), run.stuck.clone());
-    let open: Vec<_> = runs.iter().filter(|run| !run.ended).map(entry).collect();
-    let fitting: Vec<&RunSummary> = runs.iter().filter(|run| run.ended && fits(run, &filter)).collect();
-    let ended: Vec<_> = fitting.iter().take(ARCHIVE_MAX).map(|run| entry(run)).collect();
-    let hidden = fitting.len() - ended.len();
-    board::overview(&entries(&open), &entries(&ended), hidden, &filter, &board.links, web.clock.now())
+    let (runs, stuck) = (runs.runs(), incidents.stuck_incidents());
+    let (open, resolved): (Vec<_>, Vec<_>) = incidents.incidents().into_iter().partition(|incident| incident.state.is_open());
+    let mut open: Vec<IncidentShown> = open.iter().map(|incident| IncidentShown::of(incident, &stuck)).collect();
+    open.sort_by_key(|incident| incident.state.severity);
+    let past = resolved.iter().filter(|incident| incident_fits(incident, &filter));
+    let past: Vec<IncidentShown> = past.map(|incident| IncidentShown::of(incident, &stuck)).collect();
+    let ended: Vec<&RunSummary> = runs.iter().filter(|run| run.ended && fits(run, &filter)).collect();
+    let shown = board::Overview {
+        incidents: &open.iter().map(|incident| incident.entry(&board.links)).collect::<Vec<_>>(),
+        runs: &runs.iter().filter(|run| !run.ended).map(entry).collect::<Vec<_>>(),
+        past_incidents: &past.iter().take(ARCHIVE_MAX).map(|incident| incident.entry(&board.links)).collect::<Vec<_>>(),
+        past_runs: &ended.iter().take(ARCHIVE_MAX).map(|run| entry(run)).collect::<Vec<_>>(),
+        hidden: ended.len().saturating_sub(ARCHIVE_MAX) + past.len().saturating_sub(ARCHIVE_MAX),
+        filter: &filter,
+    };
+    board::overview(shown, &board.links, web.clock.now())
 }
 
-fn entries(runs: &[(Arc<Snapshot>, Option<String>)]) -> Vec<Entry<'_>> {
-    runs.iter().map(|(run, stuck)| Entry { state: &run.state, progress: &run.progress, stuck: stuck.as_deref() }).collect()
+fn entry(run: &RunSummary) -> Entry<'_> {
+    Entry { state: &run.snapshot.state, progress: &run.snapshot.progress, stuck: run.stuck.as_deref() }
 }
 
 fn fits(run: &RunSummary, filter: &Filter) -> bool {
-    let text = [run.id.as_str(), run.runbook.as_str(), run.title.as_str()].map(str::to_lowercase);
-    let found = filter.search.is_empty() || text.iter().any(|text| text.contains(&filter.search));
-    found && (filter.status.is_empty() || word(&run.status) == filter.status)
+    let text = [run.id.as_str(), run.runbook.as_str(), run.title.as_str()];
+    filter.finds(&text) && (filter.status.is_empty() || word(&run.status) == filter.status)
+}
+
+/// A status is one of runs; the title of a private incident is not told by what finds it either.
+fn incident_fits(incident: &IncidentSnapshot, filter: &Filter) -> bool {
+    let opened = &incident.state.opened;
+    let title = if opened.private { "private" } else { opened.title.as_str() };
+    filter.status.is_empty() && filter.finds(&[&incident.state.id().to_string(), title])
+}
+
+/// An incident as pages show it.
+struct IncidentShown<'a> {
+    state: &'a incident::State,
+    head: &'a str,
+    runs: Vec<View<'a>>,
+    now: Timestamp,
+    stuck: Option<&'a str>,
+}
+
+impl<'a> IncidentShown<'a> {
+    fn of(incident: &'a IncidentSnapshot, stuck: &'a [StuckIncident]) -> Self {
+        let view = |run: &'a Snapshot| View { state: &run.state, head: &run.head, progress: &run.progress, now: run.now };
+        let stuck = stuck.iter().find(|stuck| stuck.incident == *incident.state.id()).map(|stuck| stuck.why.as_str());
+        let runs = incident.runs.iter().map(view).collect();
+        Self { state: &incident.state, head: &incident.head, runs, now: incident.now, stuck }
+    }
+
+    fn entry(&self, links: &Links) -> IncidentEntry<'_> {
+        let Self { state, head, runs, now, stuck } = self;
+        let view = IncidentView { state, head, runs, guild: links.guild, now: *now };
+        IncidentEntry { view, stuck: *stuck }
+    }
 }
 
 fn not_yet() -> Markup {
@@ -152,6 +197,23 @@ async fn run_page(State(web): State<Web>, Path(name): Path<String>) -> Response 
     };
     let title = run.map_or_else(|| "Run".to_owned(), |run| run.to_string());
     (status, board::shell(&title, &live)).into_response()
+}
+
+async fn incident_page(State(web): State<Web>, Path(name): Path<String>) -> Response {
+    let incident: Option<IncidentId> = name.parse().ok();
+    let body = incident.and_then(|incident| incident_body(&web, &incident));
+    let title = incident.map_or_else(|| "Incident".to_owned(), |incident| incident.to_string());
+    let (status, live) = match body {
+        Some(body) => (StatusCode::OK, Live { body, stream: Some(format!("/live/incidents/{title}")) }),
+        None => (StatusCode::NOT_FOUND, Live { body: board::missing("The bot knows no incident of that id."), stream: None }),
+    };
+    (status, board::shell(&title, &live)).into_response()
+}
+
+fn incident_body(web: &Web, incident: &IncidentId) -> Option<Markup> {
+    let (incidents, links) = (web.vitals.incidents()?, &web.board.as_ref()?.links);
+    let (snapshot, stuck) = (incidents.incident(incident)?, incidents.stuck_incidents());
+    Some(board::incident(&IncidentShown::of(&snapshot, &stuck).entry(links), links))
 }
 
 async fn look_up(web: &Web, run: &RunId) -> Result<Option<Shown>, StoreError> {
@@ -199,9 +261,17 @@ async fn run_stream(State(web): State<Web>, Path(name): Path<String>) -> Respons
     }
 }
 
+async fn incident_stream(State(web): State<Web>, Path(name): Path<String>) -> Response {
+    match name.parse() {
+        Ok(incident) => stream_of(web, Subject::Incident(incident)),
+        Err(_) => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
 /// What a stream is about.
 enum Subject {
     Overview(Asked),
+    Incident(IncidentId),
     Run(RunId),
 }
 
@@ -210,6 +280,7 @@ impl Subject {
     async fn render(&self, web: &Web) -> Option<String> {
         let body = match self {
             Self::Overview(asked) => overview(web, asked),
+            Self::Incident(incident) => incident_body(web, incident)?,
             Self::Run(run) => run_body(web, &look_up(web, run).await.ok()??),
         };
         Some(body.into_string())

@@ -5,19 +5,22 @@
 //! in UTC in `time` elements; the page's script adds the viewer's own zone.
 
 mod facts;
+mod incident;
 mod overview;
 mod page;
 mod run;
 
 pub use facts::fact;
-pub use overview::{Entry, Filter, overview};
+pub use incident::{IncidentEntry, incident};
+pub use overview::{Entry, Filter, Overview, overview};
 pub use page::{Live, login, missing, shell};
 pub use run::run;
 
 use maud::{Markup, html};
 
-use crate::domain::run::{End, GateRef, RollbackStage, State, Status};
-use crate::domain::{ChannelId, GuildId, RoleName, Timestamp};
+use crate::domain::run::{End, GateRef, MessageKind, Owed, RollbackStage, State, Status};
+use crate::domain::{ChannelId, GuildId, IssueRef, MessageRef, RoleName, RunId, Timestamp};
+use crate::render::View;
 
 /// Where the places lie that pages point to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +34,10 @@ pub struct Links {
 impl Links {
     fn channel(&self, channel: ChannelId) -> String {
         format!("{}/channels/{}/{channel}", self.chat, self.guild)
+    }
+
+    fn message(&self, message: MessageRef) -> String {
+        format!("{}/{}", self.channel(message.channel), message.message)
     }
 }
 
@@ -145,4 +152,47 @@ fn settled(state: &State) -> (usize, usize) {
 /// A bar without any style of its own: pages may carry none.
 fn bar(done: u64, total: u64) -> Markup {
     html! { progress value=(done.min(total)) max=(total.max(1)) { (done.min(total) * 100 / total.max(1)) " %" } }
+}
+
+fn run_path(run: &RunId) -> String {
+    format!("/runs/{run}")
+}
+
+/// A run in a line: which, and where it stands.
+fn run_line(run: View<'_>) -> Markup {
+    let status = run.state.status(run.now);
+    html! {
+        a href=(run_path(run.state.id())) { (run.state.runbook().title) } " "
+        (pill(tone(&status), &status_words(run.state, &status)))
+    }
+}
+
+/// A link that leads away; words alone if the address is not one of the web.
+fn outside(url: &str, words: &str) -> Markup {
+    let leads = url.starts_with("https://") || url.starts_with("http://");
+    html! { @if leads { a href=(url) rel="noreferrer" { (words) } } @else { (words) } }
+}
+
+fn issue_link(issue: &IssueRef) -> Markup {
+    outside(&issue.url, &format!("issue #{}", issue.number))
+}
+
+/// A run's newest status update, and the next; nothing before the first is due and after the last.
+fn beat_lines(state: &State, links: &Links) -> Markup {
+    let is_beat = |owed: &&Owed| matches!(owed.kind, MessageKind::Beat { .. });
+    let newest = state.owed.iter().rev().find(is_beat);
+    html! {
+        @if let Some(Owed { kind: MessageKind::Beat { due, missed }, posted, .. }) = newest {
+            dt { "Last update" }
+            dd {
+                "due " (instant(*due, Shape::Clock)) " "
+                @match posted {
+                    Some(message) => a href=(links.message(*message)) rel="noreferrer" { "in chat" },
+                    None => strong.bad { "not visible in chat yet" },
+                }
+                @if *missed > 0 { span.wait { ", for " (missed) " missed ones too" } }
+            }
+        }
+        @if let Some(beat) = state.beat { dt { "Next update" } dd { (instant(beat.next, Shape::Clock)) } }
+    }
 }

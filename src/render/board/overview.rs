@@ -2,9 +2,10 @@
 
 use maud::{Markup, html};
 
-use super::{Links, Shape, Tone, bar, end_tone, instant, pill, settled, status_words, tone, until};
+use super::incident::{self, IncidentEntry};
+use super::{Links, Shape, Tone, bar, beat_lines, end_tone, instant, pill, run_path, settled, status_words, tone, until};
 use crate::domain::run::{Progress, State, StepStatus, forecast};
-use crate::domain::{Duration, RunId, StepName, Timestamp};
+use crate::domain::{Duration, StepName, Timestamp};
 
 /// A run in a list.
 #[derive(Debug, Clone, Copy)]
@@ -20,10 +21,18 @@ pub struct Entry<'a> {
 /// What the archive is narrowed to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Part of a runbook's name or title, or of a run's id; empty for all.
+    /// Part of a runbook's name or title, of an incident's title, or of an id, in lower case; empty for all.
     pub search: String,
     /// A status as metrics name it; empty for all.
     pub status: String,
+}
+
+impl Filter {
+    /// Whether one of these texts holds what is searched for, in whatever case.
+    #[must_use]
+    pub fn finds(&self, texts: &[&str]) -> bool {
+        self.search.is_empty() || texts.iter().any(|text| text.to_lowercase().contains(&self.search))
+    }
 }
 
 /// The statuses in which a run can have ended, as metrics name them and for people.
@@ -35,17 +44,34 @@ const ENDS: [(&str, &str); 5] = [
     ("refused", "refused"),
 ];
 
-/// `open` and `ended` are shown in their order; `ended` is what the filter has left, `hidden` how many more there are.
+/// What the first page shows; every list in its order, and any may be empty.
+#[derive(Debug, Clone, Copy)]
+pub struct Overview<'a> {
+    /// The incidents that are not resolved.
+    pub incidents: &'a [IncidentEntry<'a>],
+    /// The runs that have not ended.
+    pub runs: &'a [Entry<'a>],
+    /// The resolved incidents that the filter has left.
+    pub past_incidents: &'a [IncidentEntry<'a>],
+    /// The ended runs that the filter has left.
+    pub past_runs: &'a [Entry<'a>],
+    /// How many more of both there are.
+    pub hidden: usize,
+    /// The filter.
+    pub filter: &'a Filter,
+}
+
+/// The first page.
 #[must_use]
-pub fn overview(
-    open: &[Entry<'_>],
-    ended: &[Entry<'_>],
-    hidden: usize,
-    filter: &Filter,
-    links: &Links,
-    now: Timestamp,
-) -> Markup {
+pub fn overview(shown: Overview<'_>, links: &Links, now: Timestamp) -> Markup {
+    let Overview { incidents, runs: open, past_incidents, past_runs: ended, hidden, filter } = shown;
     html! {
+        @if !incidents.is_empty() {
+            section {
+                h2 { "Open incidents " span.count { (incidents.len()) } }
+                div.cards { @for entry in incidents { (incident::card(entry, links)) } }
+            }
+        }
         section {
             h2 { "Runs" @if !open.is_empty() { " " span.count { (open.len()) } } }
             @if open.is_empty() {
@@ -56,14 +82,15 @@ pub fn overview(
         section {
             h2 { "Archive" }
             form.filter method="get" action="/" role="search" {
-                input name="q" type="search" value=(filter.search) placeholder="runbook or run" aria-label="Runbook or run";
+                input name="q" type="search" value=(filter.search) placeholder="runbook, run or incident" aria-label="Runbook, run or incident";
                 select name="status" aria-label="Status" {
                     option value="" { "any end" }
                     @for (value, words) in ENDS { option value=(value) selected[filter.status == value] { (words) } }
                 }
                 button { "Search" }
             }
-            (archive(ended, hidden, filter))
+            (past(past_incidents))
+            (archive(ended, hidden, filter, past_incidents.is_empty()))
         }
     }
 }
@@ -75,7 +102,7 @@ fn card(entry: &Entry<'_>, links: &Links, now: Timestamp) -> Markup {
     html! {
         article.card {
             div.head {
-                h3 { a href=(path(state.id())) { (state.runbook().title) } }
+                h3 { a href=(run_path(state.id())) { (state.runbook().title) } }
                 (pill(tone(&status), &status_words(state, &status)))
             }
             p.meta {
@@ -92,6 +119,8 @@ fn card(entry: &Entry<'_>, links: &Links, now: Timestamp) -> Markup {
                 @if let Some((what, at)) = until(state, &status) { dt { (what) } dd { (instant(at, Shape::Clock)) } }
                 @if let Some(missing) = missing(state) { dt { "Missing" } dd.wait { (missing) } }
                 (forecast_lines(state, now))
+                (beat_lines(state, links))
+                @if let Some(incident) = &state.incident { dt { "Incident" } dd { a href=(incident::path(incident)) { (incident) } } }
             }
         }
     }
@@ -131,7 +160,22 @@ pub(super) fn forecast_lines(state: &State, now: Timestamp) -> Markup {
     }
 }
 
-fn archive(ended: &[Entry<'_>], hidden: usize, filter: &Filter) -> Markup {
+fn past(incidents: &[IncidentEntry<'_>]) -> Markup {
+    html! {
+        @if !incidents.is_empty() {
+            div.scroll { table {
+                thead { tr { th { "Incident" } th { "Title" } th { "Resolved" } th { "Lasted" } th { "Severity" } } }
+                tbody { @for entry in incidents { (incident::archived(entry)) } }
+            } }
+        }
+    }
+}
+
+/// The ended runs. That there are none is worth a word only if there is `nothing_else` either.
+fn archive(ended: &[Entry<'_>], hidden: usize, filter: &Filter, nothing_else: bool) -> Markup {
+    if ended.is_empty() && !nothing_else {
+        return html! {};
+    }
     if ended.is_empty() {
         let words = if *filter == Filter::default() { "No run has ended yet." } else { "No run that ended fits the search." };
         return html! { div.empty { p { (words) } } };
@@ -150,15 +194,11 @@ fn archived(entry: &Entry<'_>) -> Markup {
     let Some(ending) = &state.end else { return html! {} };
     html! {
         tr {
-            td { a href=(path(state.id())) { code { (state.id()) } } @if state.is_dry_run() { " " span.rehearsal { "REHEARSAL" } } }
+            td { a href=(run_path(state.id())) { code { (state.id()) } } @if state.is_dry_run() { " " span.rehearsal { "REHEARSAL" } } }
             td { (state.runbook().title) }
             td { (instant(ending.at, Shape::Date)) }
             td { (Duration::between(state.started_at, ending.at)) }
             td { (pill(if entry.stuck.is_some() { Tone::Bad } else { end_tone(ending.end) }, &ending.end.to_string())) }
         }
     }
-}
-
-fn path(run: &RunId) -> String {
-    format!("/runs/{run}")
 }

@@ -4,7 +4,9 @@ use maud::{Markup, PreEscaped, html};
 
 use super::facts::{Fact, fact};
 use super::overview::forecast_lines;
-use super::{Links, Shape, Tone, bar, gate_words, instant, pill, roles, settled, status_words, tone, until};
+use super::{
+    Links, Shape, Tone, bar, beat_lines, gate_words, instant, issue_link, pill, roles, settled, status_words, tone, until,
+};
 use crate::domain::run::{Clearance, Event, Gate, GateRef, GateRefusal, Progress, Reading, Standing, State, StepStatus, Verdict};
 use crate::domain::runbook::{Rollback, Step};
 use crate::domain::{Duration, RollbackName, Timestamp};
@@ -45,6 +47,11 @@ pub fn run(view: View<'_>, events: &[(Timestamp, Event)], stuck: Option<&str>, l
                 }
                 @if let Some(thread) = state.thread {
                     dt { "Thread" } dd { a href=(links.channel(thread)) rel="noreferrer" { "open in chat" } }
+                }
+                (beat_lines(state, links))
+                @if let Some(incident) = &state.incident { dt { "Incident" } dd { a href=(super::incident::path(incident)) { (incident) } } }
+                @for review in &state.reviews {
+                    @if let Some(issue) = &review.issue { dt { "Review" } dd { (issue_link(issue)) " of the broken glass at " (gate_words(state, &review.gate)) } }
                 }
                 dt { "Journal head" } dd { code.head-hash { (view.head) } }
             }

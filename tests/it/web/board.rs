@@ -1,8 +1,10 @@
 //! The run board: who may see it, what it shows, and how it stays true.
 
 use futures_util::StreamExt as _;
+use pointsman::domain::incident::{IncidentId, Input, OpenRequest, Opener, ResponderRole, Severity};
 use pointsman::domain::run::{Mode, Vote};
 use pointsman::domain::{RunId, StreamId};
+use pointsman::engine::Incidents as _;
 use pointsman::metrics::Observer as _;
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 
@@ -219,5 +221,111 @@ fn a_glance_costs_the_board_nothing_for_ever() {
             assert_eq!(streams.last().unwrap().status(), 200);
         }
         assert_eq!(open().await.status(), 503, "the number of open pages is bounded");
+    });
+}
+
+/// An incident about a run, opened in chat.
+async fn open_incident(life: &Life<'_>, run: Option<RunId>, private: bool) -> IncidentId {
+    let (title, severity) = ("Checkout is <down>".to_owned(), Severity::Sev1);
+    let (by, customer_facing) = (Opener::Person(operator()), true);
+    let request = OpenRequest { title, severity, by, customer_facing, private, asked_in: None, run };
+    let incident = life.handle.open(request).await.unwrap();
+    life.settle().await;
+    incident
+}
+
+#[test]
+fn an_open_incident_stands_on_top_with_who_has_it_and_what_comes_next() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let run = life.begin("move", Mode::Live).await;
+        let incident = open_incident(life, Some(run.clone()), false).await;
+        let site = Site::of(life).await;
+        let cookie = sign_in(&site).await;
+        let address = format!("/incidents/{incident}");
+        let expect = async |path: &str, words: &[&str]| {
+            let (status, body) = page(&site, &cookie, path).await;
+            assert_eq!(status, 200);
+            for words in words {
+                assert!(body.contains(words), "{words}\nis not in\n{body}");
+            }
+            for changing in ["method=\"post\"", "<script>", " onclick", " style=", "<down>"] {
+                assert!(!body.contains(changing), "{changing}\n{body}");
+            }
+            body
+        };
+        let channel = life.handle.incident(&incident).unwrap().state.channel.unwrap();
+        let link = format!("https://chat.example/channels/77/{channel}");
+        let run_link = format!("href=\"/runs/{run}\"");
+        let nobody =
+            ["Checkout is &lt;down&gt;", "SEV1", "<strong class=\"bad\">nobody</strong>; level 1 is told", &link, &run_link];
+        let first = expect("/", &nobody).await;
+        assert!(first.find("Open incidents") < first.find("<h2>Runs"), "{first}");
+        expect(&address, &nobody).await;
+
+        for input in [
+            Input::Acknowledge { by: dba() },
+            Input::TakeRole { role: ResponderRole::Commander, person: lead(), by: lead() },
+            Input::Note { by: dba(), text: "the <disk> is full".to_owned() },
+        ] {
+            life.handle.tell(&incident, input).await.unwrap();
+        }
+        bench.incidents.set_away(true);
+        life.advance(16 * 60).await;
+        let taken =
+            ["<span class=\"good\">Grace</span> since", "the &lt;disk&gt; is full", "not visible in chat yet", "every 15m"];
+        expect("/", &taken).await;
+        expect(&address, &taken).await;
+        bench.incidents.set_away(false);
+        life.advance(600).await;
+        let seen = expect(&address, &["in chat", &format!("data-stream=\"/live{address}\"")]).await;
+        assert!(!seen.contains("not visible"), "{seen}");
+
+        life.handle.tell(&incident, Input::Resolve { by: lead(), summary: "mended".to_owned() }).await.unwrap();
+        let past = expect("/?q=CHECKOUT", &["<th>Lasted</th>", &incident.to_string()]).await;
+        assert!(!past.contains("Open incidents"), "{past}");
+        assert!(!page(&site, &cookie, "/?q=elsewhere").await.1.contains(&incident.to_string()));
+        expect(&address, &["Resolved", "mended"]).await;
+        assert_eq!(page(&site, &cookie, "/incidents/inc-20270115-999").await.0, 404);
+        assert_eq!(site.get(&address).await.0, 401);
+    });
+}
+
+#[test]
+fn a_run_and_its_incident_lead_to_each_other() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let run = life.begin("move", Mode::Live).await;
+        let incident = open_incident(life, Some(run.clone()), false).await;
+        life.send(&run, pointsman::domain::run::Input::IncidentOpened(incident)).await.unwrap();
+        let site = Site::of(life).await;
+        let cookie = sign_in(&site).await;
+        let (_, body) = page(&site, &cookie, &format!("/runs/{run}")).await;
+        assert!(body.contains(&format!("href=\"/incidents/{incident}\"")), "{body}");
+        let (_, body) = page(&site, &cookie, &format!("/incidents/{incident}")).await;
+        assert!(body.contains(&format!("href=\"/runs/{run}\"")), "{body}");
+    });
+}
+
+#[test]
+fn of_a_private_incident_the_board_tells_no_more_than_that_it_is_there() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let incident = open_incident(life, None, true).await;
+        life.handle.tell(&incident, Input::Note { by: dba(), text: "a leak".to_owned() }).await.unwrap();
+        life.handle.tell(&incident, Input::Acknowledge { by: dba() }).await.unwrap();
+        let site = Site::of(life).await;
+        let cookie = sign_in(&site).await;
+        for path in ["/".to_owned(), format!("/incidents/{incident}"), "/?q=checkout".to_owned()] {
+            let (status, body) = page(&site, &cookie, &path).await;
+            assert!(status == 200 && body.contains(&incident.to_string()) && body.contains("SEV1"), "{body}");
+            for secret in ["Checkout", "a leak", "Grace"] {
+                assert!(!body.contains(secret), "{secret} at {path}\n{body}");
+            }
+        }
+        life.handle.tell(&incident, Input::Resolve { by: lead(), summary: "the key was turned".to_owned() }).await.unwrap();
+        assert!(!page(&site, &cookie, "/?q=checkout").await.1.contains(&incident.to_string()));
+        let (_, body) = page(&site, &cookie, &format!("/incidents/{incident}")).await;
+        assert!(body.contains("Resolved") && !body.contains("the key was turned"), "{body}");
     });
 }

@@ -1,0 +1,276 @@
+//! An incident: its card on the first page, its line in the archive, its own page.
+//!
+//! Of a private incident the board says that it is there, how bad it is and whether somebody is on it, and nothing else: one
+//! token opens the board for many, and it hangs on a wall.
+
+use maud::{Markup, html};
+
+use super::facts::Fact;
+use super::{Links, Shape, Tone, instant, issue_link, outside, pill, run_line};
+use crate::domain::incident::{Delivery, Event, IncidentId, MessageKind, Opener, ResponderRole, Severity, State};
+use crate::domain::{Person, Timestamp};
+use crate::render::incident::View;
+
+/// How many of the newest entries of the timeline a card shows.
+const CARD_FACTS_MAX: usize = 3;
+
+/// An incident in a list.
+#[derive(Debug, Clone, Copy)]
+pub struct IncidentEntry<'a> {
+    /// The incident and its runs.
+    pub view: View<'a>,
+    /// Whether it is set aside, and why.
+    pub stuck: Option<&'a str>,
+}
+
+pub(super) fn card(entry: &IncidentEntry<'_>, links: &Links) -> Markup {
+    let state = entry.view.state;
+    html! {
+        article.card {
+            div.head { h3 { a href=(path(state.id())) { (title(state)) } } (severity_pill(state.severity)) }
+            p.meta { code { (state.id()) } " · since " (instant(state.opened_at, Shape::Date)) (channel(state, links)) }
+            (aside(entry.stuck))
+            dl { (standing(entry.view, links)) }
+            @if is_told(state) { (timeline(state, links, CARD_FACTS_MAX)) }
+        }
+    }
+}
+
+/// The page of an incident.
+#[must_use]
+pub fn incident(entry: &IncidentEntry<'_>, links: &Links) -> Markup {
+    let state = entry.view.state;
+    html! {
+        section.lead {
+            div.head { h1 { (title(state)) } (severity_pill(state.severity)) }
+            (aside(entry.stuck))
+            @if !is_told(state) { p.banner.quiet { "A private incident: what it is about is told in its channel, to those who may know." } }
+            @if is_told(state) && state.opened.customer_facing { p.banner.wait { "Customers notice it." } }
+            dl.facts {
+                dt { "Incident" } dd { code { (state.id()) } " · " (state.severity) ", " (state.severity.meaning()) (channel(state, links)) }
+                dt { "Opened" } dd { (instant(state.opened_at, Shape::Date)) @if is_told(state) { (opener(&state.opened.by)) } }
+                (standing(entry.view, links))
+                (resolution(state))
+                dt { "Journal head" } dd { code.head-hash { (entry.view.head) } }
+            }
+        }
+        @if is_told(state) { section { h2 { "What happened" } (timeline(state, links, usize::MAX)) } }
+    }
+}
+
+pub(super) fn archived(entry: &IncidentEntry<'_>) -> Markup {
+    let state = entry.view.state;
+    let Some(resolved) = &state.resolved else { return html! {} };
+    html! {
+        tr {
+            td { a href=(path(state.id())) { code { (state.id()) } } }
+            td { (title(state)) }
+            td { (instant(resolved.at, Shape::Date)) }
+            td { (state.lasted(resolved.at)) }
+            td { (severity_pill(state.severity)) @if entry.stuck.is_some() { " " (pill(Tone::Bad, "set aside")) } }
+        }
+    }
+}
+
+pub(super) fn path(incident: &IncidentId) -> String {
+    format!("/incidents/{incident}")
+}
+
+/// Whether the board tells what it is about.
+pub(super) fn is_told(state: &State) -> bool {
+    !state.opened.private
+}
+
+fn title(state: &State) -> &str {
+    if is_told(state) { &state.opened.title } else { "🔒 private" }
+}
+
+fn severity_pill(severity: Severity) -> Markup {
+    let tone = match severity {
+        Severity::Sev1 | Severity::Sev2 => Tone::Bad,
+        Severity::Sev3 => Tone::Wait,
+        Severity::Sev4 => Tone::Quiet,
+    };
+    pill(tone, &severity.to_string())
+}
+
+fn channel(state: &State, links: &Links) -> Markup {
+    let channel = state.channel.filter(|_| state.closed_at.is_none());
+    html! { @if let Some(channel) = channel { " · " a href=(links.channel(channel)) rel="noreferrer" { "channel" } } }
+}
+
+fn aside(stuck: Option<&str>) -> Markup {
+    html! { @if let Some(why) = stuck { p.banner.bad { "Set aside, because its journal does not make sense: " (why) } } }
+}
+
+fn opener(by: &Opener) -> Markup {
+    match by {
+        Opener::Person(person) => html! { " by " (person.name) },
+        Opener::Run { run, why } => html! { " by run " a href=(super::run_path(run)) { code { (run) } } ": " (why) },
+    }
+}
+
+/// Who has it in hand, what was said last and when the next is due, its runs and its issue.
+fn standing(view: View<'_>, links: &Links) -> Markup {
+    let state = view.state;
+    html! {
+        @if is_told(state) {
+            dt { "Commander" }
+            dd { @match state.roles.get(&ResponderRole::Commander) { Some(person) => (person.name), None => span.wait { "nobody" } } }
+        }
+        @if state.is_open() { (response(state)) (updates(state, links)) }
+        @if is_told(state) {
+            @if !view.runs.is_empty() { dt { "Runs" } dd { @for run in view.runs { div { (run_line(*run)) } } } }
+            (post_mortem(state))
+        }
+    }
+}
+
+fn response(state: &State) -> Markup {
+    html! {
+        dt { "On it" }
+        dd {
+            @match &state.acknowledged {
+                Some(acknowledged) => {
+                    span.good { (if is_told(state) { acknowledged.by.name.as_str() } else { "somebody" }) }
+                    " since " (instant(acknowledged.at, Shape::Clock))
+                }
+                None => {
+                    strong.bad { "nobody" }
+                    @if let Some((level, at)) = state.next_escalation() { "; level " (level) " is told " (instant(at, Shape::Clock)) }
+                }
+            }
+        }
+    }
+}
+
+/// The newest status update, whether the bot's or a person's, and the next.
+fn updates(state: &State, links: &Links) -> Markup {
+    let newest = state.newest_beat();
+    let unsaid = newest.filter(|owed| owed.posted.is_none());
+    let seen = newest.and_then(|owed| Some((owed.posted?, owed)));
+    html! {
+        @if state.last_status_at > state.opened_at {
+            dt { "Last update" }
+            dd {
+                (instant(state.last_status_at, Shape::Clock))
+                @if unsaid.is_some() { " " strong.bad { "not visible in chat yet" } }
+                @if let Some((message, owed)) = seen {
+                    " " a href=(links.message(message)) rel="noreferrer" { "in chat" }
+                    @if let MessageKind::Beat { missed: missed @ 1.., .. } = owed.kind { span.wait { ", for " (missed) " missed ones too" } }
+                }
+            }
+        }
+        @if is_told(state) && let Some((by, text)) = newest_words(state) { dt { "Said last" } dd { (by.name) ": " (text) } }
+        dt { "Next update" }
+        dd { @match state.beat { Some(beat) => { (instant(beat.next, Shape::Clock)) ", every " (beat.every) }, None => "none by itself" } }
+    }
+}
+
+fn newest_words(state: &State) -> Option<(&Person, &str)> {
+    state.timeline.iter().rev().find_map(|entry| match &*entry.event {
+        Event::Updated { by, text } => Some((by, text.as_str())),
+        _ => None,
+    })
+}
+
+fn resolution(state: &State) -> Markup {
+    let Some(resolved) = &state.resolved else { return html! {} };
+    html! {
+        dt { "Resolved" }
+        dd {
+            (instant(resolved.at, Shape::Date)) " after " (state.lasted(resolved.at))
+            @if is_told(state) { " by " (resolved.by.name) ": " (resolved.summary) }
+        }
+        @if let Some(review) = &state.review { dt { "Review" } dd { (instant(review.at, Shape::Date)) } }
+    }
+}
+
+fn post_mortem(state: &State) -> Markup {
+    let post_mortem = &state.post_mortem;
+    html! {
+        @if let Some(published) = &post_mortem.published { dt { "Post-mortem" } dd { (issue_link(&published.at)) } }
+        @if let Some(why) = &post_mortem.delayed { dt { "Issue" } dd.wait { "not on GitHub yet: " (why) } }
+        @if !post_mortem.actions.is_empty() {
+            dt { "Action items" }
+            dd {
+                @for action in &post_mortem.actions {
+                    div {
+                        (action.number) ". " (action.title) " – " (action.owner) ", by " (action.due)
+                        @if let Some(issue) = &action.issue { " · " (issue_link(issue)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The newest entries, the newest first.
+fn timeline(state: &State, links: &Links, max: usize) -> Markup {
+    let entries = state.timeline.iter().rev().filter_map(|entry| Some((entry.at, &*entry.event, fact(&entry.event)?)));
+    let row = |(at, event, fact): (Timestamp, &Event, Fact)| {
+        html! {
+            li class=(fact.class) {
+                (instant(at, Shape::Clock))
+                span {
+                    (fact.text)
+                    @if let Event::MessageMarked { message, .. } = event { " " (outside(&links.message(*message), "in chat")) }
+                }
+            }
+        }
+    };
+    html! {
+        @if state.timeline.is_empty() && max > CARD_FACTS_MAX { div.empty { p { "Nothing was written down." } } }
+        ol.events { @for entry in entries.take(max) { (row(entry)) } }
+    }
+}
+
+/// What happened, in a line of plain text; `None` for what never stands on a timeline.
+fn fact(event: &Event) -> Option<Fact> {
+    let (class, text) = match event {
+        Event::ChannelLost { .. } => ("bad", "The channel was deleted; a new one was owed".to_owned()),
+        Event::SeverityChanged { from, to, by, reason } => {
+            let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            ("wait", format!("{from} became {to}, says {}{because}", by.name))
+        }
+        Event::RoleTaken { role, person, by } if person.id == by.id => ("work", format!("{} is {role}", person.name)),
+        Event::RoleTaken { role, person, by } => ("work", format!("{} is {role}, named by {}", person.name, by.name)),
+        Event::Acknowledged { by } => ("good", format!("{} is on it", by.name)),
+        Event::Escalated { level } => ("bad", format!("Nobody had acknowledged: level {level} was told")),
+        Event::Noted { by, text } => ("quiet", format!("{}: {text}", by.name)),
+        Event::Updated { by, text } => ("work", format!("Update by {}: {text}", by.name)),
+        Event::MessageMarked { author, text, .. } => {
+            ("quiet", format!("📌 {author}: {}", text.as_deref().unwrap_or("a message")))
+        }
+        Event::Paged { level, outcome } => paged(*level, outcome),
+        Event::Resolved { by, summary } => ("good", format!("Resolved by {}: {summary}", by.name)),
+        Event::Opened(_)
+        | Event::ChannelOpened { .. }
+        | Event::ArchiveDue
+        | Event::ChannelArchived
+        | Event::DeletionDue
+        | Event::ChannelDeleted
+        | Event::MessagePosted { .. }
+        | Event::MessageLost { .. }
+        | Event::SummaryPinned { .. }
+        | Event::StatusPageTold { .. }
+        | Event::StatusDue { .. }
+        | Event::FactsGiven { .. }
+        | Event::ActionAdded { .. }
+        | Event::PublishRequested { .. }
+        | Event::IssuePublished { .. }
+        | Event::IssueDelayed { .. }
+        | Event::ReviewScheduled { .. }
+        | Event::ReviewNear => return None,
+    };
+    Some(Fact { class, text })
+}
+
+fn paged(level: u32, outcome: &Delivery) -> (&'static str, String) {
+    let what = if level == 0 { "the opening".to_owned() } else { format!("level {level}") };
+    match outcome {
+        Delivery::Delivered => ("work", format!("The pager took the page for {what}")),
+        Delivery::NotConfigured => ("wait", format!("Nobody was paged for {what}: no pager is configured")),
+        Delivery::Refused { why } => ("bad", format!("The page for {what} was refused: {why}")),
+    }
+}
