@@ -6,6 +6,7 @@
 
 mod definitions;
 mod discord;
+mod github;
 mod host;
 mod permissions;
 mod store;
@@ -126,5 +127,6 @@ pub async fn examine(patient: &Patient) -> Report {
     findings.extend(host::examine(patient, catalog.as_ref()).await);
     findings.extend(store::examine(&patient.settings).await);
     findings.extend(discord::examine(patient, catalog.as_ref()).await);
+    findings.extend(github::examine(patient).await);
     Report { findings }
 }

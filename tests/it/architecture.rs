@@ -23,7 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("actions", &["domain", "engine", "expression", "transfer", "clock"]),
     ("discord", &["domain", "render", "catalog", "engine", "clock"]),
     ("web", &["domain", "render", "engine", "store", "metrics", "clock"]),
-    ("doctor", &["domain", "catalog", "config", "discord", "store", "clock"]),
+    ("doctor", &["domain", "catalog", "config", "discord", "github", "store", "clock"]),
     ("cli", &["domain", "catalog", "render", "expression", "config", "transfer", "store"]),
     ("planning", &["domain", "catalog", "engine", "actions"]),
     ("tracking", &["domain", "engine", "github", "render"]),

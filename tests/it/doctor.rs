@@ -8,10 +8,12 @@ use std::time::Duration;
 use pointsman::actions::Registry;
 use pointsman::catalog::CheckContext;
 use pointsman::clock::{FakeClock, ScaledClock, SharedClock};
-use pointsman::config::{Environment, Settings};
+use pointsman::config::{self, Environment, Settings};
 use pointsman::doctor::{Finding, Level, Patient, Report, examine};
 use pointsman::sandbox::discord::{Model, World};
+use pointsman::sandbox::github::{self, Act, Fault, Misbehaviour, Model as GitHub, REPOSITORY, TOKEN as GITHUB_TOKEN};
 use pointsman::store;
+use secrecy::SecretString;
 use twilight_model::gateway::Intents;
 use twilight_model::guild::Permissions;
 
@@ -243,4 +245,34 @@ fn doctor(dir: &Path) -> std::process::Output {
         .env("POINTSMAN_DISCORD_TOKEN", "t0ken")
         .output()
         .unwrap()
+}
+
+#[tokio::test]
+async fn what_the_token_may_do_on_github_is_told_and_nothing_is_made() {
+    let ward = Ward::new(quiet()).await;
+    let clock = Arc::new(ScaledClock::real());
+    let github = GitHub::start(clock, ([127, 0, 0, 1], 0).into()).await.unwrap();
+    let settings = || {
+        let access = config::GitHub {
+            api_base: github.api_base(),
+            repository: REPOSITORY.parse().unwrap(),
+            token: SecretString::from(GITHUB_TOKEN),
+        };
+        Settings { github: Some(access), ..ward.settings() }
+    };
+    let report = ward.examined_with(settings()).await;
+    assert!(report.is_well() && report.text().contains("may make issues"), "{}", report.text());
+
+    github.act(Act::Grant { access: github::Access::Read }).unwrap();
+    let report = ward.examined_with(settings()).await;
+    assert_eq!((problem(&report).about, problem(&report).found.contains("Issues: read and write")), ("github", true));
+    github.act(Act::Token { valid: false }).unwrap();
+    let report = ward.examined_with(settings()).await;
+    assert!(problem(&report).mend.contains("POINTSMAN_GITHUB_TOKEN"), "{}", report.text());
+    assert!(!report.text().contains(GITHUB_TOKEN), "{}", report.text());
+    github.act(Act::Token { valid: true }).unwrap();
+
+    github.fault(Fault::always("GET /**", Misbehaviour::Answer { status: 502, message: "no".to_owned() }));
+    assert!(warned(&ward.examined_with(settings()).await, "github").mend.contains("github.api_base"));
+    assert_eq!(github.issues().len(), 0);
 }
