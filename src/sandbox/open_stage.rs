@@ -42,6 +42,16 @@ impl OpenStage {
     }
 }
 
+/// Which of the estate's settings people need for forms: group, setting, title, and the runbooks' parameter.
+const OFFERED: [(&str, &str, &str, &str); 6] = [
+    ("ACE application", "ACE_SQLITE", "SQLite file", "database"),
+    ("ACE application", "ACE_SERVICE_URL", "address", "service"),
+    ("SX application", "SX_SOURCE_ID", "profile", "source_id"),
+    ("SX application", "SX_HOME", "directory of the profile", "home"),
+    ("SX application", "SX_SERVICE_URL", "address", "service"),
+    ("SX application", "SX_CANDIDATE_URL", "address of the candidate", "candidate"),
+];
+
 /// Why nothing can be done when the stage has been struck.
 const CLOSED: &str = "the stage is closed";
 
@@ -109,17 +119,19 @@ fn bot(stage: &mut Stage) -> BotView {
 }
 
 fn facts(stage: &Stage) -> Vec<Fact> {
-    let fact = |title: &str, value: String, parameter: Option<&str>| Fact {
-        title: title.to_owned(),
-        value,
-        parameter: parameter.map(ToOwned::to_owned),
-    };
-    vec![
-        fact("SQLite file", stage.estate.sqlite().display().to_string(), Some("database")),
-        fact("Application", stage.estate.kubernetes().service_url(), Some("service")),
-        fact("Settings", stage.settings_path().display().to_string(), None),
-        fact("Journal and run files", stage.settings_path().with_file_name("data").display().to_string(), None),
-    ]
+    let estate = stage.estate.settings();
+    let offered = OFFERED.iter().filter_map(|(group, setting, title, parameter)| {
+        let known = estate.iter().find(|known| known.name == *setting && !known.secret)?;
+        Some(fact(group, title, known.value.clone(), Some(parameter)))
+    });
+    let settings = stage.settings_path();
+    let of_bot = [("Settings", settings.clone()), ("Journal and run files", settings.with_file_name("data"))];
+    let of_bot = of_bot.map(|(title, path)| fact("Bot", title, path.display().to_string(), None));
+    offered.chain(of_bot).collect()
+}
+
+fn fact(group: &str, title: &str, value: String, parameter: Option<&str>) -> Fact {
+    Fact { group: group.to_owned(), title: title.to_owned(), value, parameter: parameter.map(ToOwned::to_owned) }
 }
 
 /// The last whole lines of a file.

@@ -13,8 +13,7 @@ use std::sync::Arc;
 use tokio::process::{Child, Command};
 
 use super::discord::{Model, TOKEN, World};
-use super::estate::switchboard;
-use super::estate::{Estate, Options};
+use super::estate::{Estate, Options, switchboard, sx};
 use super::github;
 use super::page::{self, Backstage, Link, Switch};
 use crate::clock::{AdjustableClock, ScaledClock};
@@ -235,7 +234,9 @@ impl Stage {
     /// What can be made to go wrong or different in the practice estate, as it stands.
     #[must_use]
     pub fn switches(&self) -> Vec<Switch> {
-        switchboard::switches(&self.estate.switches().read())
+        let mut switches = switchboard::switches(&self.estate.switches().read());
+        switches.extend(sx::switchboard::switches(&self.estate.sx().switches().read()));
+        switches
     }
 
     /// Sets one of [`Self::switches`] to the value of one of its choices.
@@ -243,8 +244,11 @@ impl Stage {
     /// # Errors
     /// If there is no such switch or value, or it cannot be set.
     pub async fn set_switch(&mut self, id: &str, value: &str) -> io::Result<()> {
-        let faults = switchboard::set(self.estate.switches().read(), id, value).map_err(io::Error::other)?;
-        self.estate.switches().set(&faults)
+        let (ace, sx) = (self.estate.switches(), self.estate.sx().switches());
+        if sx::switchboard::switches(&sx.read()).iter().any(|switch| switch.id == id) {
+            return sx.set(&sx::switchboard::set(sx.read(), id, value).map_err(io::Error::other)?);
+        }
+        ace.set(&switchboard::set(ace.read(), id, value).map_err(io::Error::other)?)
     }
 
     /// Pages that belong to the stage.

@@ -8,7 +8,7 @@
 //! | [`kubernetes`] | a model of the API that the real kubectl talks to, with a real rollout behind it |
 //! | [`faults`] | what can be made to go wrong |
 //! | [`sx`] | another application: profiles, one of which moves from SQLite to PostgreSQL |
-//! | [`switchboard`] | the faults as switches for people |
+//! | [`switchboard`] | the ACE application's faults as switches for people |
 //!
 //! Invariants: everything listens on loopback only, on free ports; everything lives in one directory; every
 //! process runs under a supervisor, so that nothing outlives the sandbox, not even one killed with `kill -9`.

@@ -1,9 +1,9 @@
-//! The practice estate's faults as switches for people: titles, choices, and what each sets.
+//! The ACE application's faults as switches for people: titles, choices, and what each sets.
 
 use super::faults::{Backend, Faults};
 use crate::sandbox::page::Switch;
 
-const GROUP: &str = "Practice application";
+const GROUP: &str = "ACE application";
 const OFF: &str = "off";
 const ON: &str = "on";
 /// What the slow application waits before each answer, milliseconds: noticeable, and longer than a patient client waits.

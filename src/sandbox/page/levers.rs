@@ -118,11 +118,14 @@ pub struct Choice {
 /// A value that a person needs, to copy or to have filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fact {
+    /// What it belongs to: the heading it stands under. Facts of one group fit the same forms.
+    pub group: String,
     /// What it is.
     pub title: String,
     /// The value.
     pub value: String,
-    /// The parameter of runbooks that it fits; the page offers it at form inputs of that name.
+    /// The parameter of runbooks that it fits. The page offers it at form inputs of that name, unless another group's
+    /// facts fit more of the form.
     pub parameter: Option<String>,
 }
 

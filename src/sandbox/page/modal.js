@@ -21,7 +21,8 @@ const inputsOf = (modal) => modal.components.flatMap((row) => (row.component ? [
 
 function openForm(interaction, modal) {
   const back = document.activeElement;
-  const fields = inputsOf(modal).map(field);
+  const inputs = inputsOf(modal);
+  const fields = inputs.map((part) => field(part, offered(part, inputs)));
   const note = h("p", { class: "trouble", role: "alert", hidden: true });
   const submit = h("button", { type: "submit", class: "button primary" }, "Submit");
   const cancel = h("button", { type: "button", class: "button secondary", onclick: () => dialog.close() }, "Cancel");
@@ -63,7 +64,7 @@ function openForm(interaction, modal) {
   fields[0]?.input.focus();
 }
 
-function field(part) {
+function field(part, facts) {
   const id = `field-${part.custom_id}`.replaceAll(/[^a-zA-Z0-9_-]/g, "-");
   const required = part.required !== false;
   const [min, max] = [part.min_length ?? 0, part.max_length ?? 4000];
@@ -82,18 +83,27 @@ function field(part) {
   };
   input.addEventListener("input", () => (input.hasAttribute("aria-invalid") ? check() : undefined));
   const label = h("label", { for: id }, part.label ?? part.custom_id, required ? h("b", { title: "required", "aria-hidden": "true" }, " *") : null);
-  return { id: part.custom_id, input, check, element: h("div", { class: "field" }, label, input, note, offers(part, input)) };
+  return { id: part.custom_id, input, check, element: h("div", { class: "field" }, label, input, note, offers(facts, input)) };
 }
 
-/** The practice estate's value for an input, to be put in by one press. */
-function offers(part, input) {
-  const fitting = practice.filter((fact) => fact.parameter && (part.custom_id === fact.parameter || part.custom_id.endsWith(`/${fact.parameter}`)));
-  return fitting.map((fact) => {
+const fits = (fact, part) => fact.parameter && (part.custom_id === fact.parameter || part.custom_id.endsWith(`/${fact.parameter}`));
+
+/** The facts for an input; of several that fit by name, those whose group fits most of the form. */
+function offered(part, inputs) {
+  const fitting = practice.filter((fact) => fits(fact, part));
+  const reach = ({ group }) => inputs.filter((input) => practice.some((fact) => fact.group === group && fits(fact, input))).length;
+  const most = Math.max(...fitting.map(reach));
+  return fitting.filter((fact) => reach(fact) === most);
+}
+
+/** The practice estate's values for an input, each to be put in by one press. */
+function offers(facts, input) {
+  return facts.map((fact) => {
     const put = () => {
       input.value = fact.value;
       input.dispatchEvent(new Event("input"));
       input.focus();
     };
-    return h("button", { type: "button", class: "offer", title: fact.value, onclick: put }, `Use the practice estate's (${fact.title})`);
+    return h("button", { type: "button", class: "offer", title: fact.value, onclick: put }, `Use the practice estate's (${fact.group}: ${fact.title})`);
   });
 }

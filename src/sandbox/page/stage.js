@@ -171,8 +171,8 @@ function switchRow(each) {
 }
 
 function factsPart() {
-  const fact = ({ title, value }) =>
-    h("div", { class: "fact" }, h("dt", {}, title), h("dd", {}, h("code", { title: value }, value), h("button", { type: "button", class: "button secondary", "aria-label": `Copy: ${title}`, onclick: () => copy(value) }, "Copy")));
+  const fact = ({ group, title, value }) =>
+    h("div", { class: "fact" }, h("dt", {}, `${group}: ${title}`), h("dd", {}, h("code", { title: value }, value), h("button", { type: "button", class: "button secondary", "aria-label": `Copy: ${group}, ${title}`, onclick: () => copy(value) }, "Copy")));
   return part("Practice values", h("dl", {}, view.facts.map(fact)));
 }
 

@@ -10,6 +10,7 @@
 //! | [`registry`] | which schema is whose, in a PostgreSQL database of its own |
 //! | [`data`] | a SQLite file per profile |
 //! | [`faults`] | what can be made to go wrong |
+//! | [`switchboard`] | the faults as switches for people |
 //!
 //! `assets_1` lives in SQLite and is the one to move. `assets_2` was moved before: it lives in PostgreSQL, in the same
 //! database, so that a row that gets from one profile into the other can be seen. The candidate is a second process of
@@ -20,6 +21,7 @@ mod data;
 mod faults;
 mod registry;
 mod store;
+pub mod switchboard;
 mod tool;
 mod units;
 
