@@ -12,7 +12,7 @@ use pointsman::sandbox::page::{Backstage, router};
 use pointsman::sandbox::stage::{Stage, StageOptions};
 use serde_json::{Value, json};
 
-use crate::harness::browser::{ALT, Browser, DOWN, ENTER, ESCAPE, F6, SHIFT, TAB, UP};
+use crate::harness::browser::{ALT, Browser, CONTROL, DOWN, ENTER, ESCAPE, F6, SHIFT, TAB, UP};
 
 /// Rows of the practice database: enough to be real, few enough not to be waited for.
 const ROWS: u32 = 400;
@@ -20,6 +20,11 @@ const ROWS: u32 = 400;
 /// The messages on the page that contain a text; an expression that is true while there is one.
 fn said(text: &str) -> String {
     format!("[...document.querySelectorAll('#messages .message')].find(m => m.textContent.includes({}))", json!(text))
+}
+
+/// What `it` must be to be a message's button with this label.
+fn button(label: &str) -> String {
+    format!("it.dataset.customId && it.textContent.includes({})", json!(label))
 }
 
 /// What a person does in several places of the tests, with nothing but keys.
@@ -32,13 +37,28 @@ impl Person<'_> {
         self.0.fact(&format!("document.querySelector('#persona b').textContent === {}", json!(name))).await;
     }
 
-    /// Types `/migrate start`, takes the runbook that the bot offers, chooses the mode, and fills in the form.
+    /// Types `/migrate start` for the ACE runbook, chooses the mode, and fills in the form.
     async fn start_migration(&self, mode: Option<&str>) {
+        self.ask_for("ace-sqlite", mode).await;
+        self.fill_in(&["database", "service"]).await;
+    }
+
+    /// Takes a command from the suggestions.
+    async fn choose_command(&self, command: &str) {
         let page = self.0;
-        page.type_keys("/migrate start").await;
-        page.fact("document.querySelector('#popup [aria-selected=true]')?.textContent.startsWith('/migrate start')").await;
+        page.type_keys(&format!("/{command}")).await;
+        let first = "document.querySelector('#popup [aria-selected=true]')";
+        page.fact(&format!("{first}?.textContent.startsWith('/{command}')")).await;
         page.type_keys(&ENTER.to_string()).await;
-        page.fact("document.querySelector('#popup [aria-selected=true]')?.textContent.includes('ace-sqlite-to-postgres')").await;
+    }
+
+    /// Types `/migrate start`, takes the runbook that the bot offers for `typed`, chooses the mode, and opens the form.
+    async fn ask_for(&self, typed: &str, mode: Option<&str>) {
+        let page = self.0;
+        self.choose_command("migrate start").await;
+        page.fact("document.activeElement.dataset.option === 'runbook'").await;
+        page.type_keys(typed).await;
+        page.fact(&format!("document.querySelector('#popup [aria-selected=true]')?.textContent.includes('{typed}')")).await;
         page.type_keys(&TAB.to_string()).await;
         page.fact("document.activeElement.className === 'tail'").await;
         if let Some(mode) = mode {
@@ -49,8 +69,13 @@ impl Person<'_> {
             page.type_keys(&ENTER.to_string()).await;
         }
         page.type_keys(&ENTER.to_string()).await;
-        page.fact("document.activeElement.name === 'database'").await;
-        for field in ["database", "service"] {
+    }
+
+    /// Fills in a form with what the page offers for these fields, of which the first has the focus at once, and sends it.
+    async fn fill_in(&self, fields: &[&str]) {
+        let page = self.0;
+        page.fact(&format!("document.activeElement.name === '{}'", fields[0])).await;
+        for field in fields {
             page.press_until(TAB, &format!("it.name === '{field}'")).await;
             page.type_keys(&format!("{TAB} ")).await;
             page.fact(&format!("document.activeElement.name === '{field}' && document.activeElement.value")).await;
@@ -69,17 +94,47 @@ impl Person<'_> {
         self.0.fact(last).await;
     }
 
+    /// Goes down the channels to the one whose name begins so, which `link` leads to.
+    async fn go_to(&self, link: &str) {
+        for _ in 0..20 {
+            let [here, there] = ["document.querySelector('#channels [aria-current]')", link];
+            if self.0.run(&format!("return {here} === {there}")).await == true {
+                return;
+            }
+            let at = self.0.run(&format!("return {here}.dataset.key")).await;
+            self.0.press_with(ALT, DOWN).await;
+            self.0.fact(&format!("{here}.dataset.key !== {at}")).await;
+        }
+        panic!("{link} was not reached by the keyboard");
+    }
+
+    /// Answers a form's inputs in their order, with nothing but keys, and sends it.
+    async fn answer_form(&self, answers: &[(&str, &str)]) {
+        for (name, answer) in answers {
+            self.0.fact(&format!("document.activeElement.name === '{name}'")).await;
+            self.0.type_keys(&format!("{answer}{TAB}")).await;
+        }
+        self.0.press_with(CONTROL, ENTER).await;
+        self.0.fact("!document.querySelector('dialog')").await;
+    }
+
     /// Goes up from the newest message to the one with `text`, and into it to what `wanted` (about `it`) says; then
     /// presses it and goes back to the message box.
     async fn press_in_message(&self, text: &str, wanted: &str) {
+        self.open_in_message(text, wanted).await;
+        self.0.type_keys(&format!("{ESCAPE}{ESCAPE}")).await;
+        self.0.fact("document.activeElement.id === 'input'").await;
+    }
+
+    /// The same without going back: what is pressed may open a form.
+    async fn open_in_message(&self, text: &str, wanted: &str) {
         self.0.fact(&said(text)).await;
         self.0.type_keys(&ESCAPE.to_string()).await;
         self.0.press_with(SHIFT, F6).await;
         self.0.fact("document.activeElement.closest('#messages article')").await;
         self.0.press_until(UP, &format!("it.textContent.includes({})", json!(text))).await;
         self.0.press_until(TAB, wanted).await;
-        self.0.type_keys(&format!("{ENTER}{ESCAPE}{ESCAPE}")).await;
-        self.0.fact("document.activeElement.id === 'input'").await;
+        self.0.type_keys(&ENTER.to_string()).await;
     }
 
     /// Signs the gate.
@@ -92,17 +147,9 @@ impl Person<'_> {
 /// the bot is dead, and the end; nothing is clicked except the stage's levers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_migration_is_started_signed_and_seen_to_succeed_by_keyboard_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    // PostgreSQL runs as another user and must be able to search the way to its files.
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let mut stage = Stage::start(options(&folder.path().join("stage")), ROWS).await.unwrap();
-    stage.start_bot().unwrap();
-    let (model, service) = (stage.model.clone(), stage.estate.kubernetes().service_url());
-    let soon = Duration::from_secs(60);
-    model.wait_for(soon, |chat| (!chat.commands.is_empty()).then_some(())).await.unwrap();
-    model.wait_for_gateway(soon).await.unwrap();
+    let (_folder, stage) = stage_with_bot().await;
+    let (base, service) = (stage.model.base_url().to_owned(), stage.estate.kubernetes().service_url());
     let stage = OpenStage::open(stage);
-    let base = model.base_url().to_owned();
     let page = Browser::open(&base).await;
     let person = Person(&page);
 
@@ -162,6 +209,142 @@ async fn lever(page: &Browser, key: &str, state: &str) {
     page.fact(&format!("document.querySelector('[data-key={key}]:not(:disabled)')")).await;
     page.run(&format!("document.querySelector('[data-key={key}]').click()")).await;
     page.fact(&format!("document.querySelector('#bot-state').textContent.startsWith('{state}')")).await;
+}
+
+/// A stage whose bot is ready for people, and the folder that it lives in.
+async fn stage_with_bot() -> (tempfile::TempDir, Stage) {
+    let folder = tempfile::tempdir().unwrap();
+    // PostgreSQL runs as another user and must be able to search the way to its files.
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut stage = Stage::start(options(&folder.path().join("stage")), ROWS).await.unwrap();
+    stage.start_bot().unwrap();
+    let soon = Duration::from_secs(60);
+    stage.model.wait_for(soon, |chat| (!chat.commands.is_empty()).then_some(())).await.unwrap();
+    stage.model.wait_for_gateway(soon).await.unwrap();
+    (folder, stage)
+}
+
+/// From the alarm to the issue: a channel of its own, status updates that come by themselves, and what was learnt. Time is
+/// made fast by its lever, which restarts the bot twice on the way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_incident_is_opened_updated_resolved_and_published_by_keyboard() {
+    let (_folder, stage) = stage_with_bot().await;
+    let (base, github) = (stage.model.base_url().to_owned(), stage.github.base_url().to_owned());
+    let stage = OpenStage::open(stage);
+    let page = Browser::open(&base).await;
+    let person = Person(&page);
+
+    person.choose_command("incident open").await;
+    page.fact("document.activeElement.dataset.option === 'title'").await;
+    page.type_keys(&format!("Checkout is down{TAB}")).await;
+    page.fact("document.activeElement.dataset.option === 'severity'").await;
+    page.type_keys(&format!("sev1{ENTER}")).await;
+    let heading = "[...document.querySelectorAll('#channels h3')].find(h => h.textContent === 'Incidents')";
+    let link = format!("{heading}.nextElementSibling.querySelector('a')");
+    page.fact(&format!("/^#incident-\\d{{8}}-001/.test({link}.textContent)")).await;
+    person.go_to(&link).await;
+    page.fact("document.querySelector('#place').textContent.startsWith('#incident-')").await;
+    person.press_in_message("🚨", &button("Acknowledge")).await;
+    page.fact(&said("Olivia is on it")).await;
+
+    let beats = "[...document.querySelectorAll('#messages .message')].filter(m => m.textContent.includes('📢')).length";
+    speed(&page, 60).await;
+    page.fact(&format!("{beats} >= 2")).await;
+    speed(&page, 1).await;
+
+    person.choose_command("incident resolve").await;
+    page.fact("document.activeElement.dataset.option === 'summary'").await;
+    page.type_keys(&format!("A bigger disk{ENTER}")).await;
+    let card = "📋 Post-mortem";
+    person.open_in_message(card, &button("What happened")).await;
+    let told = [("summary", "The disk was full."), ("root_cause", "Nobody watched it."), ("users_affected", "all")];
+    person.answer_form(&[&told[..], &[("downtime", "5m"), ("data_loss", "none")]].concat()).await;
+    page.fact(&format!("!/summary|root cause|downtime/.test({}.textContent)", said(card))).await;
+    person.open_in_message(card, &button("What we learned")).await;
+    let learnt = [("went_well", "the alarm"), ("went_poorly", "the wait"), ("lucky", "it was night")];
+    person.answer_form(&[&[("resolution", "")], &learnt[..]].concat()).await;
+    page.fact(&format!("{}.textContent.includes('everything')", said(card))).await;
+    person.press_in_message(card, &button("Publish")).await;
+    let issue = format!("{}.querySelector('a[href*=\"/issues/\"]')", said(card));
+    page.fact(&issue).await;
+    let address = page.run(&format!("return {issue}.href")).await;
+    let address = address.as_str().unwrap();
+    assert!(address.starts_with(&github), "{address}");
+    page.expect_clean(&base).await;
+
+    page.visit(&github).await;
+    page.fact("document.querySelector('.issues').textContent.includes('Checkout is down')").await;
+    page.visit(address).await;
+    for text in ["Checkout is down", "The disk was full.", "Nobody watched it.", "A bigger disk", "it was night", "Olivia"] {
+        page.fact(&format!("document.querySelector('main').textContent.includes('{text}')")).await;
+    }
+    page.close().await;
+    stage.stop().await;
+}
+
+/// Lets time run so many times as fast by the lever, and waits until the bot is back.
+async fn speed(page: &Browser, times: u32) {
+    page.run("document.querySelector('#tab-stage').click()").await;
+    page.fact(&format!("document.querySelector('[data-key=speed-{times}]')")).await;
+    page.run(&format!("document.querySelector('[data-key=speed-{times}]').click()")).await;
+    page.fact(&format!("document.querySelector('[data-key=speed-{times}]').getAttribute('aria-pressed') === 'true'")).await;
+    let ready = "document.querySelector('#bot-state').textContent";
+    page.fact(&format!("{ready}.startsWith('runs') && !{ready}.includes('not connected')")).await;
+}
+
+/// What a person needs for the cutover of the second application, without reading an address from a terminal; and what the
+/// stage does not do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cutover_is_started_with_what_the_page_offers_and_the_stage_refuses_nonsense() {
+    let (_folder, stage) = stage_with_bot().await;
+    let (base, faults) = (stage.model.base_url().to_owned(), format!("{}/faults", stage.estate.sx().manager_url()));
+    let settings = stage.estate.sx().settings();
+    let setting = |name: &str| settings.iter().find(|known| known.name == name).unwrap().value.clone();
+    let stage = OpenStage::open(stage);
+    let page = Browser::open(&base).await;
+    let person = Person(&page);
+
+    person.ask_for("postgres-primary-cutover", Some("dry_run")).await;
+    person.fill_in(&["source_id", "home", "service", "candidate"]).await;
+    page.fact("document.querySelectorAll('#channels a.thread').length === 1").await;
+    for name in ["SX_SOURCE_ID", "SX_HOME", "SX_SERVICE_URL", "SX_CANDIDATE_URL"] {
+        page.fact(&said(&setting(name))).await;
+    }
+
+    page.run("document.querySelector('#tab-stage').click()").await;
+    page.fact("document.querySelector('#switch-sx_leak_on')").await;
+    page.run(
+        "const it = document.querySelector('#switch-sx_leak_on'); it.value = 'candidate'; it.dispatchEvent(new Event('change'))",
+    )
+    .await;
+    page.fact("document.querySelector('#switch-sx_leak_on').closest('.switch.on')").await;
+    let set: Value = reqwest::get(&faults).await.unwrap().json().await.unwrap();
+    assert_eq!(set["leak_on"], "candidate", "{set}");
+    page.close_clean(&base).await;
+
+    let client = reqwest::Client::new();
+    let post = async |body: Value| {
+        let answer = client.post(format!("{base}/stage")).json(&body).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    for (pull, status, why) in [
+        (json!({ "lever": "speed", "times": 0 }), 409, "1 to 1000 times"),
+        (json!({ "lever": "speed", "times": 1001 }), 409, "not 1001 times"),
+        (json!({ "lever": "switch", "id": "no-such", "value": "on" }), 409, "there is no switch"),
+        (json!({ "lever": "switch", "id": "sx_leak_on", "value": "nowhere" }), 409, "cannot be set to"),
+        (json!({ "lever": "start_bot" }), 409, "runs already"),
+        (json!({ "lever": "open_the_vault" }), 422, "unknown variant"),
+    ] {
+        let (answered, text) = post(pull.clone()).await;
+        assert!(answered == status && text.contains(why), "{pull}: {answered} {text}");
+    }
+    let foreign = client.post(format!("{base}/stage")).header("host", "evil.example").json(&json!({ "lever": "kill_bot" }));
+    assert_eq!(foreign.send().await.unwrap().status().as_u16(), 421);
+    let unmoved: Value = client.get(format!("{base}/stage")).send().await.unwrap().json().await.unwrap();
+    assert_eq!((&unmoved["bot"]["state"], &unmoved["clock"]["speed"]), (&json!("running"), &json!(1)));
+    let set: Value = reqwest::get(&faults).await.unwrap().json().await.unwrap();
+    assert_eq!(set["leak_on"], "candidate", "{set}");
+    stage.stop().await;
 }
 
 fn options(directory: &Path) -> StageOptions {

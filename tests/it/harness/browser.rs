@@ -23,6 +23,7 @@ pub(crate) const ESCAPE: char = '\u{e00c}';
 pub(crate) const UP: char = '\u{e013}';
 pub(crate) const DOWN: char = '\u{e015}';
 pub(crate) const ALT: char = '\u{e00a}';
+pub(crate) const CONTROL: char = '\u{e009}';
 pub(crate) const SHIFT: char = '\u{e008}';
 pub(crate) const F6: char = '\u{e036}';
 
@@ -149,13 +150,28 @@ impl Browser {
         entries.as_array().cloned().unwrap_or_default()
     }
 
+    /// Follows a link to another page.
+    pub(crate) async fn visit(&self, url: &str) {
+        self.client.goto(url).await.unwrap();
+    }
+
     /// Fails if the page logged an error, or asked anything of another address than `base`. Ends the browser.
-    pub(crate) async fn close_clean(mut self, base: &str) {
-        let wrong: Vec<Value> = self.log("browser").await.into_iter().filter(|entry| entry["level"] != "INFO").collect();
-        let requests: Vec<String> = self.log("performance").await.iter().filter_map(requested).collect();
+    pub(crate) async fn close_clean(self, base: &str) {
+        self.expect_clean(base).await;
+        self.close().await;
+    }
+
+    /// Ends the browser.
+    pub(crate) async fn close(mut self) {
         self.client.clone().close().await.unwrap();
         drop(self.driver.stdin.take());
         self.driver.wait().await.unwrap();
+    }
+
+    /// Fails if the page logged an error, or asked anything of another address than `base`, up to now.
+    pub(crate) async fn expect_clean(&self, base: &str) {
+        let wrong: Vec<Value> = self.log("browser").await.into_iter().filter(|entry| entry["level"] != "INFO").collect();
+        let requests: Vec<String> = self.log("performance").await.iter().filter_map(requested).collect();
         assert!(wrong.is_empty(), "the page logged: {wrong:#?}");
         assert!(requests.iter().any(|url| url.ends_with("/page/main.js")), "the page's requests can be read: {requests:?}");
         let elsewhere: Vec<&String> = requests.iter().filter(|url| !url.starts_with(base)).collect();
