@@ -155,9 +155,9 @@ async fn start(journal: &SharedJournal, clock: &ScaledClock, heard: &Arc<Heard>)
     let nothing = Arc::new(Nothing);
     let ports = Ports {
         journal: Arc::clone(journal),
-        clock: Arc::new(clock.clone()),
+        clock: Arc::new(*clock),
         ids: Arc::new(CountingIds::default()),
-        chat: nothing.clone(),
+        chat: Arc::clone(&nothing) as Arc<dyn Chat>,
         performer: nothing.clone(),
         incident_chat: Arc::clone(heard) as Arc<dyn IncidentChat>,
         outside: nothing.clone(),

@@ -281,7 +281,7 @@ fn a_run_that_goes_badly_opens_an_incident_and_both_know_each_other() {
         assert_eq!(incidents.len(), 1);
         let incident = &incidents[0];
         assert_eq!(incident.state.run(), Some(&run));
-        assert_eq!(incident.runs.iter().map(|run| run.state.id().clone()).collect::<Vec<_>>(), [run.clone()]);
+        assert!(incident.runs.iter().map(|run| run.state.id()).eq([&run]));
         assert_eq!(life.state(&run).incident, Some(*incident.state.id()));
         life.expect_sound(&run).await;
     });
