@@ -129,7 +129,9 @@ impl Person<'_> {
     /// The same without going back: what is pressed may open a form.
     async fn open_in_message(&self, text: &str, wanted: &str) {
         self.0.fact(&said(text)).await;
-        self.0.type_keys(&ESCAPE.to_string()).await;
+        // Out of a message that was gone into, and out of the messages.
+        self.0.type_keys(&format!("{ESCAPE}{ESCAPE}")).await;
+        self.0.fact("document.activeElement.id === 'input'").await;
         self.0.press_with(SHIFT, F6).await;
         self.0.fact("document.activeElement.closest('#messages article')").await;
         self.0.press_until(UP, &format!("it.textContent.includes({})", json!(text))).await;
