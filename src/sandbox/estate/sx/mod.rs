@@ -4,13 +4,13 @@
 //!
 //! | Part | What it really is |
 //! |---|---|
-//! | [`api`] | the service, a process per unit: `assets_1`, `assets_1.candidate`, `assets_2` |
-//! | [`units`] | the manager that starts and stops them, each with an environment file |
-//! | [`tool`] | `sx_db` and `sx-service`, the command lines that runbooks call |
-//! | [`registry`] | which schema is whose, in a PostgreSQL database of its own |
-//! | [`data`] | a SQLite file per profile |
-//! | [`faults`] | what can be made to go wrong |
-//! | [`switchboard`] | the faults as switches for people |
+//! | `api` | the service, a process per unit: `assets_1`, `assets_1.candidate`, `assets_2` |
+//! | `units` | the manager that starts and stops them, each with an environment file |
+//! | `tool` | `sx_db` and `sx-service`, the command lines that runbooks call |
+//! | `registry` | which schema is whose, in a PostgreSQL database of its own |
+//! | `data` | a SQLite file per profile |
+//! | `faults` | what can be made to go wrong |
+//! | `switchboard` | the faults as switches for people |
 //!
 //! `assets_1` lives in SQLite and is the one to move. `assets_2` was moved before: it lives in PostgreSQL, in the same
 //! database, so that a row that gets from one profile into the other can be seen. The candidate is a second process of
