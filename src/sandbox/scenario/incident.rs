@@ -10,8 +10,8 @@ use crate::sandbox::estate::sx;
 
 /// How fast time runs until the cutover is over: its phases are up to twenty minutes apart.
 const SPEED_OF_WAITING: u32 = 40;
-/// How fast it runs while nothing happens but status updates, which are half an hour apart.
-const SPEED_OF_BEATS: u32 = 240;
+/// How fast it runs while nothing happens but status updates, which are a quarter of an hour apart at SEV1.
+const SPEED_OF_BEATS: u32 = 60;
 /// How many status updates are waited for.
 const BEATS: usize = 3;
 
@@ -54,7 +54,8 @@ impl Scenario<'_> {
 
     /// Status updates, each at its hour.
     async fn beats(&mut self, channel: ChannelId) -> Result<(), Stuck> {
-        self.scene("Nothing happens but the beat: three status updates, time 240 times as fast");
+        self.scene("It is made a SEV1; then nothing happens but the beat: three updates, a quarter of an hour in 15 seconds");
+        self.type_in("leo", channel, "/incident severity severity:sev1 reason:\"rows of others show\"").await?;
         self.speed(SPEED_OF_BEATS).await?;
         let beats = |chat: &Chat| {
             let count = chat.posts_in(channel).into_iter().filter(|message| is_beat(message)).count();
@@ -70,11 +71,12 @@ impl Scenario<'_> {
         let nothing = sx::Faults::default();
         self.stage.estate.sx().switches().set(&nothing).map_err(|error| Stuck::because("ending a fault", &error))?;
         self.type_in("olivia", channel, "/rollback now reason:\"rows of another profile show through\"").await?;
-        let done = self.thread_message(run, "the end of the rollback", "rolled back").await?;
+        let done = self.thread_message(run, "the end of the rollback", " its target of ").await?;
         let backend = self.sx_backend().await?;
         self.check("the profile answers from SQLite again", backend == "sqlite");
-        let took =
-            done.text().lines().find(|line| line.contains("took") || line.contains("target")).unwrap_or_default().to_owned();
+        let text = done.text();
+        let took = text.lines().find(|line| line.contains(" its target of ")).unwrap_or_default();
+        self.check("the rollback was done within its target time", took.contains("within"));
         self.say(format!("rollback        {}", took.trim()));
         Ok(())
     }
