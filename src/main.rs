@@ -120,10 +120,21 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let environment = Environment::of_process();
     let actions = CheckContext { actions: Registry::standard().specs(), roles: None };
     let (mut out, mut err) = (io::stdout(), io::stderr());
+    // What works on definitions alone needs no settings, and takes them in where they are named.
+    let given_settings = || arguments.config.as_deref().map(|path| Settings::load(Some(path), &environment)).transpose();
     match arguments.command {
-        Command::Check(args) => Ok(cli::check(&args, &actions, out.is_terminal(), &mut out)?),
+        Command::Check(args) => {
+            let (args, context) = match given_settings()? {
+                Some(settings) => args.under(&settings, actions),
+                None => (args, actions),
+            };
+            Ok(cli::check(&args, &context, out.is_terminal(), &mut out)?)
+        }
         Command::Schema(args) => Ok(cli::schema(&args, &actions, &mut out)?),
-        Command::Render(args) => Ok(cli::render(&args, &actions, &mut out, &mut err)?),
+        Command::Render(args) => {
+            let args = given_settings()?.iter().fold(args, RenderArgs::under);
+            Ok(cli::render(&args, &actions, &mut out, &mut err)?)
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "pointsman", &mut out);
             Ok(ExitCode::SUCCESS)

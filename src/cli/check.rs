@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::DefinitionsArgs;
 use crate::catalog::{Catalog, CheckContext, DefinitionsDir, Diagnostics};
+use crate::config::Settings;
 use crate::render::post_mortem::Template;
 
 /// Checks all definitions and reports all mistakes.
@@ -20,6 +21,17 @@ pub struct CheckArgs {
     /// How the mistakes are written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+}
+
+impl CheckArgs {
+    /// The arguments and the context with what the settings add: their folders and their post-mortem template unless
+    /// others are given, and the role names that they map, so that a sign-off by an unmapped role is a mistake.
+    #[must_use]
+    pub fn under(self, settings: &Settings, context: CheckContext) -> (Self, CheckContext) {
+        let post_mortem_template = self.post_mortem_template.or_else(|| settings.incidents.post_mortem_template.clone());
+        let args = Self { definitions: self.definitions.or_of(settings), post_mortem_template, ..self };
+        (args, CheckContext { roles: Some(settings.roles.keys().cloned().collect()), ..context })
+    }
 }
 
 /// How diagnostics are written.

@@ -12,6 +12,7 @@ mod schema;
 use std::path::PathBuf;
 
 use crate::catalog::DefinitionsDir;
+use crate::config::Settings;
 
 pub use audit::{AuditCommand, audit};
 pub use check::{CheckArgs, Format, check};
@@ -22,8 +23,9 @@ pub use schema::{SchemaArgs, schema};
 /// Where the definitions lie, for every subcommand that reads them.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DefinitionsArgs {
-    /// A folder with `commands/` and `runbooks/` in it; may be given several times.
-    #[arg(long, value_name = "DIR", default_value = ".")]
+    /// A folder with `commands/` and `runbooks/` in it; may be given several times. Unless given: those of the settings
+    /// that `--config` names, else this folder.
+    #[arg(long, value_name = "DIR")]
     pub definitions: Vec<PathBuf>,
 }
 
@@ -31,6 +33,14 @@ impl DefinitionsArgs {
     /// The folders as the catalog takes them.
     #[must_use]
     pub fn dirs(&self) -> Vec<DefinitionsDir> {
-        self.definitions.iter().map(|root| DefinitionsDir::under(root)).collect()
+        let here = [PathBuf::from(".")];
+        let roots = if self.definitions.is_empty() { here.as_slice() } else { &self.definitions };
+        roots.iter().map(|root| DefinitionsDir::under(root)).collect()
+    }
+
+    /// These, or those of the settings where none were given.
+    #[must_use]
+    pub fn or_of(self, settings: &Settings) -> Self {
+        if self.definitions.is_empty() { Self { definitions: settings.definitions.clone() } } else { self }
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::DefinitionsArgs;
 use crate::catalog::{Catalog, CheckContext};
+use crate::config::Settings;
 use crate::domain::RunbookName;
 use crate::render::runbook_page;
 
@@ -16,6 +17,14 @@ pub struct RenderArgs {
     /// Where the definitions lie.
     #[command(flatten)]
     pub definitions: DefinitionsArgs,
+}
+
+impl RenderArgs {
+    /// The arguments with the settings' folders, unless others are given.
+    #[must_use]
+    pub fn under(self, settings: &Settings) -> Self {
+        Self { definitions: self.definitions.or_of(settings), ..self }
+    }
 }
 
 /// Writes the page to `out`; what is wrong to `err`, with status 1.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use pointsman::catalog::{Catalog, CheckContext, DefinitionsDir, Diagnostics, Severity, SharedCatalog, schemas};
 use pointsman::cli::{self, CheckArgs, DefinitionsArgs, Format, RenderArgs, SchemaArgs};
+use pointsman::config::{Environment, Settings};
 use pointsman::domain::{ActionSpec, Effect, Interruption, RunbookName, StepKind};
 use pointsman::render::runbook_page;
 use serde_json::{Value, json};
@@ -339,6 +340,34 @@ fn check_tells_by_its_status_whether_the_definitions_can_be_used() {
     let (status, text) = run("mistyped", Format::Text);
     assert_eq!(status, failure);
     assert!(text.starts_with("no definitions found in "), "{text}");
+}
+
+#[test]
+fn check_takes_folders_roles_and_template_from_settings_that_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Path::new(FIXTURES).join("valid").canonicalize().unwrap();
+    let run = |roles: &str, given: Vec<std::path::PathBuf>| {
+        let text = format!(
+            "discord: {{ guild: '1' }}\nroles: {{ {roles} }}\ndefinitions: [{}]\nincidents: {{ post_mortem_template: pm.md }}",
+            root.display()
+        );
+        let settings = Settings::parse(&folder.path().join("pointsman.yaml"), &text, &Environment::of([])).unwrap();
+        let args =
+            CheckArgs { definitions: DefinitionsArgs { definitions: given }, format: Format::Text, post_mortem_template: None };
+        let (args, context) = args.under(&settings, context());
+        let mut out = Vec::new();
+        let status = cli::check(&args, &context, false, &mut out).unwrap();
+        (format!("{status:?}") == format!("{:?}", ExitCode::SUCCESS), String::from_utf8(out).unwrap())
+    };
+    let every_role = "operator: '1', operations_lead: '2', dba: '3', security: '4'";
+    let (valid, text) = run(every_role, Vec::new());
+    assert!(!valid && text.contains("pm.md") && text.contains("cannot be read"), "{text}");
+    fs::write(folder.path().join("pm.md"), pointsman::render::post_mortem::SHIPPED).unwrap();
+    assert_eq!(run(every_role, Vec::new()), (true, "1 runbook and 1 command are valid\n".to_owned()));
+    let (valid, text) = run("operator: '1'", Vec::new());
+    assert!(!valid && text.contains("operations_lead"), "{text}");
+    let (valid, text) = run(every_role, vec![folder.path().to_owned()]);
+    assert!(!valid && text.starts_with("no definitions found in "), "{text}");
 }
 
 #[test]
