@@ -413,7 +413,8 @@ async fn identify(api: &Api, stop: &CancellationToken) -> anyhow::Result<Option<
     loop {
         match gateway::identify(api).await {
             Ok(identity) => return Ok(Some(identity)),
-            Err(trouble) if trouble.code().is_some() => {
+            // Any other refusal may be a proxy's or a mistyped address's, and may pass.
+            Err(trouble @ Trouble::Refused { status: 401, .. }) => {
                 return Err(Refused::Token(trouble).into());
             }
             Err(trouble) => warn!(%trouble, "Discord does not say who the bot is; trying again"),

@@ -81,8 +81,11 @@ pub(super) async fn examine(patient: &Patient, catalog: Option<&Catalog>) -> Vec
 
 fn not_known(trouble: &Trouble) -> Finding {
     let mend = match trouble {
-        Trouble::Refused { .. } => {
+        Trouble::Refused { status: 401, .. } => {
             "set POINTSMAN_DISCORD_TOKEN(_FILE) to the token of *Bot, Reset Token* in Discord's developer portal"
+        }
+        Trouble::Refused { .. } => {
+            "check `discord.api_base`, and whether a proxy stands in between: the token itself was not refused; the bot waits and tries again"
         }
         Trouble::Limited { .. } | Trouble::Server { .. } | Trouble::Unanswered { .. } => {
             "check that this machine reaches `discord.api_base`; the bot itself waits and tries again"
