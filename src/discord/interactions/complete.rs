@@ -36,7 +36,8 @@ impl Interactions {
             OptionKind::Runbook => self.runbook_choices(option),
             OptionKind::Run => self.run_choices(ChannelId::new(command.channel_id.get())),
             OptionKind::Incident => {
-                let caller = self.caller(command.guild_id, command.member.as_deref(), command.channel_id);
+                let caller =
+                    self.caller(command.guild_id, command.member.as_deref(), command.channel_id, command.channel.as_ref());
                 caller.map(|caller| self.incident_choices(&caller)).unwrap_or_default()
             }
             OptionKind::Date => self.date_choices(),

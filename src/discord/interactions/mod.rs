@@ -24,7 +24,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
-use serenity::all::{CommandDataOptionValue, CommandInteraction, CommandType, Interaction, Member, ResolvedValue};
+use serenity::all::{
+    CommandDataOptionValue, CommandInteraction, CommandType, Interaction, Member, PartialChannel, ResolvedValue,
+};
 
 use self::reply::Replier;
 use super::commands::{Registrar, shown_name};
@@ -102,6 +104,8 @@ pub(super) struct Caller {
     held: Vec<RoleId>,
     /// The channel or thread.
     channel: ChannelId,
+    /// Whether it is a thread, a run's or anybody's.
+    in_thread: bool,
 }
 
 impl Caller {
@@ -160,7 +164,8 @@ impl Interactions {
 
     async fn command(&self, command: &CommandInteraction) -> Result<(), Trouble> {
         let replier = self.replier(command.id.get(), command.application_id.get(), &command.token);
-        let caller = match self.caller(command.guild_id, command.member.as_deref(), command.channel_id) {
+        let caller = match self.caller(command.guild_id, command.member.as_deref(), command.channel_id, command.channel.as_ref())
+        {
             Ok(caller) => caller,
             Err(refusal) => return replier.say(&refusal).await,
         };
@@ -238,6 +243,7 @@ impl Interactions {
         guild: Option<serenity::all::GuildId>,
         member: Option<&Member>,
         channel: serenity::all::ChannelId,
+        about: Option<&PartialChannel>,
     ) -> Result<Caller, Box<Message>> {
         let (Some(guild), Some(member)) = (guild, member) else {
             let next = "Use it in a channel of the operations server.";
@@ -256,7 +262,9 @@ impl Interactions {
             roles: role_names(&self.settings.roles, &held),
             bot: member.user.bot,
         };
-        Ok(Caller { person, held, channel: ChannelId::new(channel.get()) })
+        use serenity::all::ChannelType::{NewsThread, PrivateThread, PublicThread};
+        let in_thread = about.is_some_and(|about| matches!(about.kind, NewsThread | PrivateThread | PublicThread));
+        Ok(Caller { person, held, channel: ChannelId::new(channel.get()), in_thread })
     }
 
     /// Answers an interaction that could not be read as a whole.

@@ -14,10 +14,11 @@ impl Interactions {
     /// A button was pressed.
     pub(super) async fn component(&self, component: &ComponentInteraction) -> Result<(), Trouble> {
         let replier = self.replier(component.id.get(), component.application_id.get(), &component.token);
-        let caller = match self.caller(component.guild_id, component.member.as_ref(), component.channel_id) {
-            Ok(caller) => caller,
-            Err(refusal) => return replier.say(&refusal).await,
-        };
+        let caller =
+            match self.caller(component.guild_id, component.member.as_ref(), component.channel_id, component.channel.as_ref()) {
+                Ok(caller) => caller,
+                Err(refusal) => return replier.say(&refusal).await,
+            };
         match carried(&component.data.custom_id) {
             Ok(CustomId::Press(press)) => self.press(&replier, &caller, press).await,
             Ok(CustomId::Form(form)) => self.next_page(&replier, form, &component.message).await,
@@ -56,7 +57,7 @@ impl Interactions {
     /// A form was sent.
     pub(super) async fn modal(&self, modal: &ModalInteraction) -> Result<(), Trouble> {
         let replier = self.replier(modal.id.get(), modal.application_id.get(), &modal.token);
-        let caller = match self.caller(modal.guild_id, modal.member.as_ref(), modal.channel_id) {
+        let caller = match self.caller(modal.guild_id, modal.member.as_ref(), modal.channel_id, modal.channel.as_ref()) {
             Ok(caller) => caller,
             Err(refusal) => return replier.say(&refusal).await,
         };

@@ -23,9 +23,22 @@ pub(super) struct Wish {
     pub(super) parameters: IndexMap<ParameterName, String>,
 }
 
+/// Why a run cannot be started here; `None` if it can. Its plan card carries its thread, and a thread holds no other.
+fn no_place(caller: &Caller) -> Option<Message> {
+    caller.in_thread.then(|| {
+        rejection::refused(
+            "a run cannot be started inside a thread: it opens one of its own",
+            "Use the channel above it. Nothing was started.",
+        )
+    })
+}
+
 impl Interactions {
     pub(super) async fn start_run(&self, replier: &Replier, caller: &Caller, wish: Wish) -> Result<(), Trouble> {
         let Some(runbook) = self.runbook(&wish.runbook) else { return replier.say(&no_runbook(&wish.runbook)).await };
+        if let Some(refusal) = no_place(caller) {
+            return replier.say(&refusal).await;
+        }
         let purpose = match purpose(&wish, self.now()) {
             Ok(purpose) => purpose,
             Err(why) => return replier.say(&rejection::refused(&why, "Nothing was started.")).await,
@@ -82,9 +95,8 @@ impl Interactions {
     async fn started(&self, caller: &Caller, form: Form, parameters: Entered, mode: Mode, at: Option<Timestamp>) -> Message {
         let runbook = form.runbook;
         let name = runbook.to_string();
-        // A plan card cannot carry a thread inside a thread.
-        if self.runs.run_in_thread(caller.channel).is_some() {
-            return rejection::refused("a run cannot be started inside another run's thread", "Use the channel above it.");
+        if let Some(refusal) = no_place(caller) {
+            return refusal;
         }
         let (requester, channel) = (caller.person.clone(), caller.channel);
         match self.runs.start(StartOrder { runbook, parameters, mode, at, requester, channel }).await {

@@ -83,6 +83,25 @@ async fn who_lacks_the_role_is_told_which_one_it_takes() {
 }
 
 #[tokio::test]
+async fn a_run_is_not_started_in_a_thread_whosever_it_is() {
+    let bot = Bot::online(quiet()).await;
+    // The engine knows of no run here: to the bot it is somebody's thread.
+    let thread = in_thread(&bot).await.state.thread.expect("a thread").get();
+    let thread = pointsman::sandbox::discord::ChannelId::new(thread);
+    for command in ["/migrate move source:assets_1", "/migrate start runbook:move-profile"] {
+        let refused = bot.model.slash("olivia", thread, command).expect("a known command").message(SOON).await.expect("answered");
+        assert!(
+            refused.content.contains("inside a thread") && refused.content.contains("Nothing was started"),
+            "{}",
+            refused.content
+        );
+        assert!(refused.is_ephemeral());
+    }
+    assert!(bot.engine.with(|seen| seen.orders.is_empty()));
+    bot.finish();
+}
+
+#[tokio::test]
 async fn completions_come_from_memory_and_fit_what_was_typed() {
     let bot = Bot::online(quiet()).await;
     let ops = bot.model.channel("ops");
