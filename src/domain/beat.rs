@@ -38,7 +38,9 @@ impl Beat {
             return None;
         }
         let every = self.every.as_secs().max(1);
-        let missed = u32::try_from(Duration::between(self.next, now).as_secs() / every).unwrap_or(u32::MAX);
+        // Whole seconds cut off, not rounded: the next one is not missed before its instant.
+        let late = u64::try_from((now - self.next).num_seconds()).unwrap_or_default();
+        let missed = u32::try_from(late / every).unwrap_or(u32::MAX);
         let next = self.next + Duration::from_secs(every * (u64::from(missed) + 1)).delta();
         Some(Fall { due: self.next, missed, next })
     }
@@ -62,6 +64,8 @@ mod tests {
     #[test]
     fn what_was_missed_becomes_one_update_and_the_grid_stays() {
         let beat = Beat::since(at(0), Duration::from_minutes(15));
+        let just_before = at(30) - chrono::TimeDelta::milliseconds(1);
+        assert_eq!(beat.fall(just_before), Some(Fall { due: at(15), missed: 0, next: at(30) }));
         assert_eq!(beat.fall(at(52)), Some(Fall { due: at(15), missed: 2, next: at(60) }));
         assert_eq!(beat.fall(at(60)), Some(Fall { due: at(15), missed: 3, next: at(75) }));
     }
