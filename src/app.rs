@@ -634,6 +634,7 @@ impl crate::engine::Chat for NoChat {
         &self,
         _: &crate::engine::Snapshot,
         _: &crate::domain::run::GateRef,
+        _: u32,
     ) -> Result<Vec<crate::domain::run::ReactionVote>, crate::engine::PortError> {
         Self::away()
     }

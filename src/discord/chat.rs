@@ -129,9 +129,8 @@ impl Chat for DiscordChat {
         freshness.map_err(|trouble| trouble.into_port_error(&format!("refresh {key} of {}", run.state.id()), POSTING_NEEDS))
     }
 
-    async fn read_votes(&self, run: &Snapshot, gate: &GateRef) -> Result<Vec<ReactionVote>, PortError> {
+    async fn read_votes(&self, run: &Snapshot, gate: &GateRef, card: u32) -> Result<Vec<ReactionVote>, PortError> {
         let state = &run.state;
-        let Some(card) = state.gates.get(gate).map(|opened| opened.card) else { return Ok(Vec::new()) };
         let kind = MessageKind::GateCard { gate: gate.clone(), card };
         let Some(at) = state.owed.iter().find(|owed| owed.kind == kind).and_then(|owed| owed.posted) else {
             return Ok(Vec::new());

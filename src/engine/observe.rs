@@ -145,7 +145,7 @@ async fn read(shared: &Shared, snapshot: &Snapshot, gate: GateRef, card: u32) {
     if snapshot.state.is_dry_run() || posted_card(&snapshot.state, &gate, card).is_none() {
         return;
     }
-    match shared.ports.chat.read_votes(snapshot, &gate).await {
+    match shared.ports.chat.read_votes(snapshot, &gate, card).await {
         Ok(votes) => {
             shared.runs.post(run, Input::VotesRead { gate, card, votes });
         }

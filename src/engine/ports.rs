@@ -77,8 +77,8 @@ pub trait Chat: Send + Sync + 'static {
     /// Brings a posted live message up to date. Does nothing if it already shows the state.
     async fn refresh(&self, run: &Snapshot, key: &MessageKey) -> Result<Freshness, PortError>;
 
-    /// Reads every ✅ and ❌ of a gate card over REST, with the voters' present roles; bots left out.
-    async fn read_votes(&self, run: &Snapshot, gate: &GateRef) -> Result<Vec<ReactionVote>, PortError>;
+    /// Reads every ✅ and ❌ of one card of a gate over REST, with the voters' present roles; bots left out.
+    async fn read_votes(&self, run: &Snapshot, gate: &GateRef, card: u32) -> Result<Vec<ReactionVote>, PortError>;
 }
 
 /// An attempt to be performed.

@@ -204,7 +204,13 @@ pub(super) fn why_refused(state: &State, gate: &GateRef, why: &VoteRefusal) -> S
         VoteRefusal::WrongRole => format!("holds none of {}", wanted()),
         VoteRefusal::RedCriterion => "a criterion was not green; take it back and sign again when all are".to_owned(),
         VoteRefusal::TooLate => "too late, it has started: `/migrate abort` or `/rollback now`".to_owned(),
-        VoteRefusal::ClosedCard => "this card is closed; vote on the newest one".to_owned(),
+        VoteRefusal::ClosedCard => {
+            let anew = match gate {
+                GateRef::Phase(_) => "`/migrate resume` opens one",
+                GateRef::Rollback(_) => "`/rollback now` asks anew",
+            };
+            format!("this card is closed; vote on the newest one, and if none is open {anew}")
+        }
     }
 }
 

@@ -314,7 +314,7 @@ impl Chat for Nothing {
         unasked()
     }
 
-    async fn read_votes(&self, _: &Snapshot, _: &GateRef) -> Result<Vec<run::ReactionVote>, PortError> {
+    async fn read_votes(&self, _: &Snapshot, _: &GateRef, _: u32) -> Result<Vec<run::ReactionVote>, PortError> {
         unasked()
     }
 }

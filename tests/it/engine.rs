@@ -189,6 +189,30 @@ fn a_late_veto_is_answered_too_late() {
 }
 
 #[test]
+fn a_vote_on_a_replaced_card_is_answered_and_one_on_the_new_card_counts() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let (run, old) = at_gate(life).await;
+        life.react(old, &lead(), Vote::Veto).await;
+        life.send(&run, Input::Resume { by: lead() }).await.unwrap();
+        life.settle().await;
+        let new = life.card(&run, &cutover());
+        assert_ne!(new, old);
+        life.react(new, &dba(), Vote::Sign).await;
+        let late = person(7, "Barbara", &["dba"]);
+        life.react(old, &late, Vote::Sign).await;
+        let refused = life.events(&run).await.into_iter().filter_map(|event| match event {
+            Event::VoteRefused { card, voter, why, .. } => Some((card, voter.id, why)),
+            _ => None,
+        });
+        assert_eq!(refused.collect::<Vec<_>>(), [(1, late.id, VoteRefusal::ClosedCard)]);
+        assert_eq!(life.state(&run).gates[&cutover()].signers.keys().collect::<Vec<_>>(), [&dba().id]);
+        life.react(new, &lead(), Vote::Sign).await;
+        assert_eq!(bench.effects.took(&run, "switch"), 1);
+    });
+}
+
+#[test]
 fn a_deleted_card_is_posted_anew_and_its_votes_are_void() {
     let bench = Bench::new();
     bench.whole_life(async |life| {

@@ -251,6 +251,7 @@ fn posted(state: &mut State, at: Timestamp, key: &MessageKey, message: Option<Me
 fn fold_gate(state: &mut State, stamp: Stamp, event: &Event) -> Option<()> {
     match event {
         Event::GateOpened { gate, card, requester, expires_at } => {
+            let former_votes = state.gates.remove(gate).map(Gate::into_former_votes).unwrap_or_default();
             let opened = Gate {
                 card: *card,
                 requester: *requester,
@@ -259,6 +260,7 @@ fn fold_gate(state: &mut State, stamp: Stamp, event: &Event) -> Option<()> {
                 readings: None,
                 signers: BTreeMap::new(),
                 refused: BTreeMap::new(),
+                former_votes,
                 warned: 0,
                 glass: None,
                 standing: Standing::Open,
@@ -286,6 +288,8 @@ fn fold_gate(state: &mut State, stamp: Stamp, event: &Event) -> Option<()> {
             // A vote on an old card must not stand in the way of the same person's vote on the new one.
             if opened.card == *card {
                 opened.refused.insert((voter.id, *vote), why.clone());
+            } else {
+                opened.former_votes.insert((*card, voter.id, *vote));
             }
         }
         Event::RefusedVoteRemoved { gate, user, .. } => {

@@ -332,7 +332,8 @@ fn refusal(state: &State, gate: &GateRef, opened: &Gate, person: &Person, roles:
 }
 
 fn refuse_vote(draft: &mut Draft, gate: &GateRef, card: u32, vote: &ReactionVote, why: VoteRefusal) {
-    let known = draft.state.gates.get(gate).and_then(|opened| opened.refused.get(&(vote.person.id, vote.vote)));
+    let present = draft.state.gates.get(gate).filter(|opened| opened.card == card);
+    let known = present.and_then(|opened| opened.refused.get(&(vote.person.id, vote.vote)));
     if known != Some(&why) {
         let (voter, vote) = (vote.person.clone(), vote.vote);
         draft.push(Event::VoteRefused { gate: gate.clone(), card, voter, vote, why });
@@ -350,15 +351,11 @@ pub(super) fn vote_removed(draft: &mut Draft, gate: &GateRef, card: u32, user: U
     }
 }
 
-/// A vote on a card that cannot be signed (any more) is answered.
+/// A vote on a card that cannot be signed (any more) is answered, once.
 pub(super) fn stray_vote(draft: &mut Draft, gate: &GateRef, card: u32, vote: &ReactionVote) {
     let Some(opened) = draft.state.gates.get(gate) else { return };
-    let counted = opened.card == card && vote.vote == Vote::Sign && opened.signers.contains_key(&vote.person.id);
-    if vote.person.bot || counted || live_card(&draft.state, gate, card).is_some() {
-        return;
-    }
-    if opened.card == card && opened.refused.contains_key(&(vote.person.id, vote.vote)) {
-        // Answered before.
+    let settled = opened.is_settled(card, vote.person.id, vote.vote);
+    if vote.person.bot || settled || live_card(&draft.state, gate, card).is_some() {
         return;
     }
     let started = opened.card == card && matches!(opened.standing, Standing::Cleared { .. });

@@ -299,6 +299,8 @@ pub struct Gate {
     pub signers: BTreeMap<UserId, Person>,
     /// The votes that do not count, and why; they may be cast again after they were taken back.
     pub refused: BTreeMap<(UserId, Vote), VoteRefusal>,
+    /// Votes on former cards, by card, that were known while their card stood or were answered since.
+    pub former_votes: BTreeSet<(u32, UserId, Vote)>,
     /// The last warning, in percent of the time: 0, 50 or 80.
     pub warned: u8,
     /// Who broke the glass, if anybody.
@@ -318,6 +320,35 @@ impl Gate {
     #[must_use]
     pub fn is_green(&self) -> bool {
         self.readings.is_some() && self.first_red().is_none()
+    }
+
+    /// Whether a vote on this card or a former one wants no answer (any more): it counted, or it was answered.
+    #[must_use]
+    pub fn is_settled(&self, card: u32, user: UserId, vote: Vote) -> bool {
+        if card != self.card {
+            return self.former_votes.contains(&(card, user, vote));
+        }
+        let counted = match vote {
+            Vote::Sign => self.signers.contains_key(&user),
+            Vote::Veto => self.vetoed_by() == Some(user),
+        };
+        counted || self.refused.contains_key(&(user, vote))
+    }
+
+    fn vetoed_by(&self) -> Option<UserId> {
+        match &self.standing {
+            Standing::Refused(GateRefusal::Vetoed { by }) => Some(by.id),
+            Standing::Refused(_) | Standing::Open | Standing::Clearing | Standing::Cleared { .. } => None,
+        }
+    }
+
+    /// What the next card keeps of the votes on this one and on those before it.
+    pub(super) fn into_former_votes(self) -> BTreeSet<(u32, UserId, Vote)> {
+        let signed = self.signers.keys().map(|user| (*user, Vote::Sign));
+        let vetoed = self.vetoed_by().map(|user| (user, Vote::Veto));
+        let votes = signed.chain(vetoed).chain(self.refused.keys().copied());
+        let votes: Vec<_> = votes.map(|(user, vote)| (self.card, user, vote)).collect();
+        self.former_votes.into_iter().chain(votes).collect()
     }
 }
 

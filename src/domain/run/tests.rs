@@ -292,6 +292,30 @@ fn a_veto_of_a_required_role_is_final_for_its_card() {
 }
 
 #[test]
+fn a_vote_on_a_replaced_card_is_answered_once_and_stands_in_nobodys_way() {
+    let mut play = Play::at_gate();
+    play.votes(&[(&dba(), Vote::Sign)]);
+    play.votes(&[(&dba(), Vote::Sign), (&lead(), Vote::Veto)]);
+    assert!(play.votes(&[(&dba(), Vote::Sign), (&lead(), Vote::Veto)]).is_empty(), "the veto counted");
+    play.put(Input::Resume { by: lead() });
+    let late = person(9, &["operations_lead"]);
+    let old_card = |play: &mut Play| {
+        let votes = cast(&[(&dba(), Vote::Sign), (&lead(), Vote::Veto), (&late, Vote::Sign)]);
+        play.put(Input::VotesRead { gate: Play::gate(), card: 1, votes })
+    };
+    let answered = old_card(&mut play);
+    let [Event::VoteRefused { card: 1, voter, why: VoteRefusal::ClosedCard, .. }] = answered.as_slice() else {
+        panic!("only who voted after the card was closed is answered: {answered:?}")
+    };
+    assert_eq!(voter.id, late.id);
+    assert!(old_card(&mut play).is_empty(), "once");
+    play.measure(true);
+    let granted = play.votes(&[(&dba(), Vote::Sign), (&late, Vote::Sign)]);
+    assert_eq!(kinds(&granted), ["sign_off_granted", "sign_off_granted", "quorum_reached"]);
+    assert!(old_card(&mut play).is_empty(), "nor is it forgotten by the new card's votes");
+}
+
+#[test]
 fn a_vote_on_a_red_card_does_not_count_until_it_is_cast_again() {
     let mut play = Play::start(Mode::Live);
     play.succeed("look");

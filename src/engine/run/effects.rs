@@ -135,7 +135,7 @@ impl Flight<Run> {
                 let targets_changed = targets_changed.map_err(|why| PortError::Later { why, after: None })?;
                 let readings = ports.performer.measure(&run, &gate).await;
                 // Votes last: what can be withdrawn at any moment is read closest to the start.
-                let votes = ports.chat.read_votes(&run, &gate).await?;
+                let votes = ports.chat.read_votes(&run, &gate, card).await?;
                 Ok::<_, PortError>((votes, readings, targets_changed))
             };
             match seen.await {

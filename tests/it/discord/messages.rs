@@ -121,7 +121,7 @@ async fn a_deleted_card_is_lost_and_said_to_be() {
     assert_eq!(bot.chat.refresh(&play.snapshot(), &key).await, Ok(Freshness::Current), "nothing new to show");
     bot.chat.forget();
     assert_eq!(bot.chat.refresh(&play.snapshot(), &key).await, Ok(Freshness::Lost));
-    let votes = bot.chat.read_votes(&play.snapshot(), &gate()).await;
+    let votes = bot.chat.read_votes(&play.snapshot(), &gate(), 1).await;
     assert!(matches!(votes, Err(PortError::Gone { .. })), "{votes:?}");
     bot.finish();
 }
@@ -139,7 +139,7 @@ async fn votes_are_read_page_by_page_with_present_roles_and_without_bots() {
     }
     bot.model.react("leo", in_model(at), "❌").expect("anybody may");
     bot.model.set_roles("leo", &["operations_lead"]);
-    let votes = bot.chat.read_votes(&play.snapshot(), &gate()).await.expect("read");
+    let votes = bot.chat.read_votes(&play.snapshot(), &gate(), 1).await.expect("read");
     assert_eq!(votes.len(), 131, "the bot's own reactions do not count");
     let named: Vec<_> = votes.iter().filter(|vote| !vote.person.roles.is_empty()).collect();
     assert_eq!(named.len(), 2);

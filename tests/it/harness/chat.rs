@@ -229,14 +229,13 @@ impl Chat for FakeChat {
         Ok(Freshness::Current)
     }
 
-    async fn read_votes(&self, run: &Snapshot, gate: &GateRef) -> Result<Vec<ReactionVote>, PortError> {
+    async fn read_votes(&self, run: &Snapshot, gate: &GateRef, card: u32) -> Result<Vec<ReactionVote>, PortError> {
         self.points.alive().await;
         let mut inner = self.world.lock();
         inner.votes_read += 1;
         if inner.away {
             return Err(PortError::Later { why: "chat is away".to_owned(), after: Some(Duration::ZERO) });
         }
-        let card = run.state.gates[gate].card;
         let is_card = |owed: &&Owed| owed.kind == MessageKind::GateCard { gate: gate.clone(), card };
         let at = run.state.owed.iter().find(is_card).and_then(|owed| owed.posted);
         let message = inner.messages.iter().find(|message| Some(message.at) == at && !message.deleted);
