@@ -174,7 +174,18 @@ fn withdrawn(state: &State, gate: &GateRef, voter: &Person, why: Withdrawal) -> 
 fn vote_refused(state: &State, gate: &GateRef, voter: &Person, icon: &str, why: &VoteRefusal) -> Note {
     let reason = why_refused(state, gate, why);
     Note::new(Colour::Amber, format!("🚫 {}, your {icon} does not count: {reason}.", person(voter)))
+        .line(who_else(state, gate, why))
         .ping(Pings::default().and(voter.id), "")
+}
+
+/// What to do when somebody else has to vote; the other reasons say themselves what to do.
+fn who_else(state: &State, gate: &GateRef, why: &VoteRefusal) -> String {
+    let wanted = || state.sign_off(gate).map(|sign_off| roles(sign_off.keys())).unwrap_or_default();
+    match why {
+        VoteRefusal::Requester | VoteRefusal::Acted => format!("Ask a colleague who holds one of {}.", wanted()),
+        VoteRefusal::WrongRole => "Ask somebody who holds one of them; `/whoami` shows which roles you hold.".to_owned(),
+        VoteRefusal::RedCriterion | VoteRefusal::TooLate | VoteRefusal::ClosedCard => String::new(),
+    }
 }
 
 fn warned(state: &State, gate: &GateRef, percent: u8) -> Note {
