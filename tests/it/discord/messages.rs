@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman::clock::FakeClock;
-use pointsman::domain::run::{GateRef, Input, MessageKey, MessageKind, Vote};
+use pointsman::domain::run::{GateRef, Input, MessageKey, MessageKind, Owed, Reading, Verdict, Vote};
 use pointsman::domain::{ChannelId, MessageRef};
 use pointsman::engine::{Chat, Freshness, PortError};
-use pointsman::sandbox::discord::{Fault, MessageId, Misbehaviour, World};
+use pointsman::sandbox::discord::{Fault, Message, MessageId, Misbehaviour};
+use twilight_model::guild::Permissions;
 
-use super::fake::Play;
+use super::fake::{Play, person};
 use super::{Bot, quiet, roles};
 
 /// A run whose plan card is posted and whose thread is open.
@@ -149,6 +150,69 @@ async fn votes_are_read_page_by_page_with_present_roles_and_without_bots() {
     bot.finish();
 }
 
+/// Posts the notes that are owed, and gives what each says.
+async fn told(bot: &Bot, play: &mut Play) -> Vec<String> {
+    let is_due = |owed: &&Owed| owed.posted.is_none() && matches!(owed.kind, MessageKind::Note(_));
+    let mut texts = Vec::new();
+    while let Some(key) = play.state.owed.iter().find(is_due).map(|owed| owed.key.clone()) {
+        let at = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted");
+        play.posted(&key, at);
+        texts.push(bot.model.read(|chat| chat.find_message(in_model(at)).map(Message::text)).expect("the note"));
+    }
+    texts
+}
+
+/// Reads a card's reactions, lets the run know, and gives what it says.
+async fn answers(bot: &Bot, play: &mut Play, card: u32) -> Vec<String> {
+    let votes = bot.chat.read_votes(&play.snapshot(), &gate(), card).await.expect("read");
+    play.put(Input::VotesRead { gate: gate(), card, votes });
+    told(bot, play).await
+}
+
+#[tokio::test]
+async fn an_expired_gate_and_votes_on_a_card_of_before_are_told_in_chat() {
+    let bot = Bot::rest(quiet()).await;
+    let (mut play, key, old) = at_gate(&bot).await;
+    told(&bot, &mut play).await;
+    play.later(30 * 60);
+    let closed = told(&bot, &mut play).await.concat();
+    for part in [
+        "⛔ The gate of **Cutover** is closed: nobody opened it in time.",
+        "`/migrate resume` opens a new card with new votes; `/migrate abort` ends the run.",
+    ] {
+        assert!(closed.contains(part), "{part}\n{closed}");
+    }
+    let refusal = |name: &str| {
+        format!(
+            "🚫 **{name}**, your ✅ does not count: this card is closed; vote on the newest one, and if none is open `/migrate resume` opens one."
+        )
+    };
+    bot.model.react("dana", in_model(old), "✅").expect("anybody may");
+    let told_dana = answers(&bot, &mut play, 1).await;
+    assert!(told_dana.len() == 1 && told_dana[0].contains(&refusal("Dana")), "{told_dana:?}");
+
+    play.put(Input::Resume { by: person(&bot.model, "leo", &["operations_lead"]) });
+    let reading = Reading { says: "all is well".to_owned(), measured: String::new(), verdict: Verdict::Green };
+    play.put(Input::GateMeasured { gate: gate(), card: 2, readings: vec![reading] });
+    let card = key_of(&play, &MessageKind::GateCard { gate: gate(), card: 2 });
+    let new = bot.chat.post(&play.snapshot(), &card, false).await.expect("posted");
+    play.posted(&card, new);
+    told(&bot, &mut play).await;
+    bot.model.react("leo", in_model(old), "✅").expect("the old card still stands");
+    let told_leo = answers(&bot, &mut play, 1).await;
+    assert!(told_leo.len() == 1 && told_leo[0].contains(&refusal("Leo")), "and Dana is not told again: {told_leo:?}");
+    assert_eq!(bot.chat.refresh(&play.snapshot(), &key).await, Ok(Freshness::Current));
+    let shown = bot.model.read(|chat| chat.find_message(in_model(old)).map(Message::text)).expect("the old card");
+    assert!(shown.contains("This card was replaced: its votes are void. The newest card in this thread counts."), "{shown}");
+
+    bot.model.react("leo", in_model(new), "✅").expect("anybody may");
+    let granted = answers(&bot, &mut play, 2).await.concat();
+    assert!(granted.contains("**Leo**") && !granted.contains("does not count"), "{granted}");
+    let switch = play.state.step(&"switch".parse().expect("a name"));
+    assert_eq!((play.state.gates[&gate()].signers.len(), switch.attempts), (1, 0), "nothing has begun");
+    bot.finish();
+}
+
 #[tokio::test]
 async fn an_archived_thread_is_opened_again_to_post() {
     let bot = Bot::rest(quiet()).await;
@@ -164,12 +228,17 @@ async fn an_archived_thread_is_opened_again_to_post() {
 
 #[tokio::test]
 async fn a_missing_permission_is_named_with_its_mend() {
-    let bot = Bot::rest(World::operations().without_rate_limits()).await;
+    let bot = Bot::rest(quiet()).await;
     let play = Play::begin(&bot.model, &roles(&bot.model));
-    bot.model.fault(Fault::once("POST /channels/*/messages", Misbehaviour::Answer { status: 403, code: 50_013 }));
-    let refused = bot.chat.post(&play.snapshot(), &key_of(&play, &MessageKind::PlanCard), false).await;
+    let (key, ops) = (key_of(&play, &MessageKind::PlanCard), bot.model.channel("ops"));
+    bot.model.revoke_from_bot(Permissions::SEND_MESSAGES);
+    let refused = bot.chat.post(&play.snapshot(), &key, false).await;
     let Err(PortError::Refused { why }) = refused else { panic!("not refused: {refused:?}") };
-    assert!(why.contains("permission") && why.contains("`Send Messages`"), "{why}");
+    let expected = format!("could not post plan of {}: the bot's role lacks a permission there; it needs", play.state.id());
+    assert!(why.starts_with(&expected) && why.contains("`Send Messages`"), "{why}");
+    assert_eq!(bot.model.read(|chat| chat.posts_in(ops).len()), 0);
+    bot.model.grant_to_bot(Permissions::SEND_MESSAGES);
+    bot.chat.post(&play.snapshot(), &key, false).await.expect("what is owed is posted once it may be");
     bot.finish();
 }
 
