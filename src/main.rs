@@ -14,7 +14,7 @@ use pointsman::cli::{self, AuditCommand, CheckArgs, CopyArgs, RenderArgs, Schema
 use pointsman::config::{ConfigError, Environment, Settings};
 use pointsman::control::RollbackRequest;
 use pointsman::doctor;
-use pointsman::domain::{ParameterName, RollbackName, RunId, RunbookName};
+use pointsman::domain::{ParameterName, RollbackName, RunId, RunbookName, with_suggestion};
 use pointsman::engine::{PlanProblem, Planning as _};
 use pointsman::{render, telemetry};
 use tokio_util::sync::CancellationToken;
@@ -222,9 +222,10 @@ async fn plan(parts: &Parts, runbook: &RunbookName, parameters: IndexMap<Paramet
     let plan = parts.planning().plan(runbook, &parameters).await.map_err(|problem| match problem {
         PlanProblem::UnknownRunbook(_) => {
             let catalog = parts.catalog.current();
-            let known: Vec<&str> = catalog.runbooks().iter().map(|loaded| loaded.definition.runbook.as_str()).collect();
-            anyhow::anyhow!("{problem}; there are: {}", known.join(", "))
+            let known = catalog.runbooks().iter().map(|loaded| loaded.definition.runbook.as_str());
+            anyhow::anyhow!(with_suggestion(&problem.to_string(), runbook.as_str(), known))
         }
+        PlanProblem::Missing(_) => anyhow::anyhow!("{problem}; give each with `-p NAME=VALUE`"),
         problem => problem.into(),
     })?;
     write!(io::stdout(), "{}", render::plan::text(&plan))?;

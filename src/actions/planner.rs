@@ -18,7 +18,7 @@ use super::target::TargetReader;
 use crate::domain::runbook::{IfInterrupted, Runbook, Step, Target};
 use crate::domain::{
     Digest, Interruption, ParameterName, PinnedFile, Plan, RoleId, RoleName, StepKind, StepName, StepTraits, TargetIdentity,
-    TargetName,
+    TargetName, with_suggestion,
 };
 use crate::expression::{Scope, Template};
 
@@ -133,9 +133,8 @@ fn check_parameters(
         }
     }
     for unknown in given.keys().filter(|name| !runbook.parameters.contains_key(*name)) {
-        let known: Vec<_> = runbook.parameters.keys().cloned().collect();
-        let known = if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", list(&known)) };
-        problems.push(format!("the runbook `{}` has no parameter `{unknown}`; {known}", runbook.runbook));
+        let says = format!("the runbook `{}` has no parameter `{unknown}`", runbook.runbook);
+        problems.push(with_suggestion(&says, unknown.as_str(), runbook.parameters.keys().map(ParameterName::as_str)));
     }
     if !problems.is_empty() {
         problems.extend(missing.iter().map(|name| format!("the parameter `{name}` is required and not given")));

@@ -9,6 +9,8 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde_json::{Value, json};
 
+use crate::domain::nearest;
+
 /// Whether a definition can be used in spite of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -237,7 +239,7 @@ impl Help<'_> {
         let mut seen = BTreeSet::new();
         let candidates: Vec<&str> = candidates.into_iter().filter(|candidate| seen.insert(*candidate)).collect();
         if let Some(diagnostic) = self.0 {
-            match nearest(word, &candidates) {
+            match nearest(word, candidates.iter().copied()) {
                 Some(near) => diagnostic.message.push_str(&format!(", did you mean `{near}`?")),
                 None if candidates.is_empty() => diagnostic.help = Some("there is none".to_owned()),
                 None if candidates.len() == 1 => diagnostic.help = Some(format!("there is only {}", quoted_list(&candidates))),
@@ -252,13 +254,6 @@ impl Help<'_> {
 
 /// The longest list of candidates that is shown whole.
 const LISTED_MAX: usize = 20;
-
-/// The candidate that `word` was probably meant to be: at most a third of its letters wrong (but one for the shortest).
-fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
-    let wrong_max = (word.chars().count() / 3).max(1);
-    let distance = |candidate: &&'c str| strsim::damerau_levenshtein(word, candidate);
-    candidates.iter().copied().filter(|candidate| distance(candidate) <= wrong_max).min_by_key(distance)
-}
 
 pub(super) fn quoted_list(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")

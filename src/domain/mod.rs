@@ -3,7 +3,7 @@
 //! No async, no I/O, no clock, no logging: time, ids and chance arrive as data, and every decision
 //! here can be tested without a runtime. Imports: `std`, `serde`, `serde_json` (values), `schemars`
 //! (schemas of the definitions), `sha2`/`hex` (digests), `indexmap` (ordered maps), `regex`
-//! (parameter patterns), `thiserror`, `chrono`.
+//! (parameter patterns), `strsim` (near names), `thiserror`, `chrono`.
 
 mod action;
 pub mod beat;
@@ -20,6 +20,7 @@ mod plan;
 pub mod run;
 pub mod runbook;
 pub mod sign_off;
+mod spelling;
 mod stream;
 
 pub use action::{ActionSpec, Effect};
@@ -34,6 +35,7 @@ pub use ids::{
 pub use issue::{IssueDraft, IssueRef, RepositoryName};
 pub use message::MessageKey;
 pub use plan::{Interruption, PinnedFile, Plan, StepKind, StepTraits, TargetIdentity};
+pub use spelling::{nearest, with_suggestion};
 pub use stream::{InvalidStreamId, STREAM_ID_LENGTH_MAX, StreamId};
 
 /// An instant, always UTC.

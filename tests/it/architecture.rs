@@ -39,7 +39,7 @@ const COMPOSITION: &[&str] = &["app", "main", "lib"];
 
 /// What `domain` may use from outside: values, definitions, digests, texts and time as data.
 const DOMAIN_CRATES: &[&str] =
-    &["chrono", "hex", "indexmap", "proptest", "regex", "schemars", "serde", "serde_json", "sha2", "thiserror"];
+    &["chrono", "hex", "indexmap", "proptest", "regex", "schemars", "serde", "serde_json", "sha2", "strsim", "thiserror"];
 
 /// What of the standard library touches the world.
 const WORLDLY: &[&[&str]] = &[

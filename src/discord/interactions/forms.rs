@@ -7,7 +7,6 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 use serenity::all::{ActionRowComponent, Message as DiscordMessage, ModalInteraction};
 
-use super::pages::no_runbook;
 use super::reply::Replier;
 use super::{Caller, Interactions};
 use crate::discord::custom_id::{CustomId, Form, Purpose};
@@ -86,7 +85,7 @@ impl Interactions {
     /// The button for the next page was pressed: what was entered stands in its message.
     pub(super) async fn next_page(&self, replier: &Replier, form: Form, message: &DiscordMessage) -> Result<(), Trouble> {
         let Some(runbook) = self.runbook(form.runbook.as_str()) else {
-            return replier.say(&no_runbook(form.runbook.as_str())).await;
+            return replier.say(&self.no_runbook(form.runbook.as_str())).await;
         };
         replier.open(page(&form, &runbook, &entered(message))).await
     }
@@ -100,7 +99,7 @@ impl Interactions {
         modal: &ModalInteraction,
     ) -> Result<(), Trouble> {
         let Some(runbook) = self.runbook(form.runbook.as_str()) else {
-            return replier.say(&no_runbook(form.runbook.as_str())).await;
+            return replier.say(&self.no_runbook(form.runbook.as_str())).await;
         };
         if let Some(refusal) = self.closed_to(&form, caller) {
             return replier.say(&refusal).await;
@@ -119,6 +118,8 @@ impl Interactions {
                 Err(why) => mistakes.push(format!("`{name}`: {why}")),
             }
         }
+        let unknown = sent.keys().filter(|name| !runbook.parameters.keys().any(|known| known.as_str() == name.as_str()));
+        mistakes.extend(unknown.map(|name| format!("`{name}`: the runbook has no such parameter any more")));
         if !mistakes.is_empty() {
             let next = "Nothing was started. Use the command again.";
             return replier.say(&rejection::mistakes("The form has mistakes:", &mistakes, next)).await;

@@ -35,7 +35,7 @@ use super::messages::role_names;
 use super::rest::{Api, Trouble};
 use crate::domain::command::{Command, CommandOption, Trigger, Verb};
 use crate::domain::runbook::Runbook;
-use crate::domain::{ChannelId, GuildId, Person, RoleId, RoleName, RunId, RunbookName, Timestamp, UserId};
+use crate::domain::{ChannelId, GuildId, Person, RoleId, RoleName, RunId, RunbookName, Timestamp, UserId, with_suggestion};
 use crate::engine::{Dossier, Incidents, Planning, Runs};
 use crate::render::{Message, rejection};
 
@@ -176,6 +176,9 @@ impl Interactions {
         if !found.allow.is_empty() && !caller.person.holds_any(&found.allow) {
             return replier.say(&refused_role(&found)).await;
         }
+        if let Some(refusal) = outdated(&found, command) {
+            return replier.say(&refusal).await;
+        }
         let values = values(command, &found.options);
         if let Some(refusal) = self.wrong_kind(&found.options, &values) {
             return replier.say(&refusal).await;
@@ -217,6 +220,9 @@ impl Interactions {
         let is_it = |definition: &Command| definition.on == on && shown_name(definition) == name;
         let definition = self.definitions.commands().into_iter().find(is_it)?;
         if definition.subcommands.is_empty() {
+            if subcommand(command).is_some() {
+                return None;
+            }
             let typed = as_given(&definition);
             let Command { allow, options, verb, .. } = definition;
             return Some(Found { typed, allow, options, verb: verb? });
@@ -377,6 +383,24 @@ fn values(command: &CommandInteraction, options: &[CommandOption]) -> Map<String
         given.get(&option.name).cloned().or_else(|| option.default.clone()).unwrap_or_else(|| Value::from(""))
     };
     options.iter().map(|option| (option.name.clone(), value(option))).collect()
+}
+
+/// Something typed that the command does not take any more, because Discord offered what stood in definitions of before.
+/// Nothing is done then: a start without its `mode: dry_run` would be another one than was asked for.
+fn outdated(found: &Found, command: &CommandInteraction) -> Option<Message> {
+    let typed = format!("`{}`", found.typed);
+    let why = given(command).into_iter().find_map(|(name, value)| {
+        let name = name.replace('`', "'");
+        let Some(option) = found.options.iter().find(|option| option.name == name) else {
+            let known = found.options.iter().map(|option| option.name.as_str());
+            return Some(with_suggestion(&format!("{typed} has no option `{name}`"), &name, known));
+        };
+        let text = value.as_str().filter(|text| !option.choices.is_empty() && !option.choices.iter().any(|c| c == text))?;
+        let says = format!("`{}` is no choice of the option `{name}` of {typed}", text.replace('`', "'"));
+        Some(with_suggestion(&says, text, option.choices.iter().map(String::as_str)))
+    });
+    let next = "Nothing was done. Discord may still offer what was there before a change: type the command anew, in a minute if need be.";
+    why.map(|why| rejection::refused(&why, next))
 }
 
 /// What was typed, by option.

@@ -3,7 +3,7 @@
 use super::reply::Replier;
 use super::{Caller, Interactions, all_verbs};
 use crate::discord::rest::Trouble;
-use crate::domain::RoleName;
+use crate::domain::{RoleName, nearest};
 use crate::render::{Message, Whoami, rejection, runbooks, whoami};
 
 impl Interactions {
@@ -12,7 +12,7 @@ impl Interactions {
     }
 
     pub(super) async fn show_runbook(&self, replier: &Replier, name: &str) -> Result<(), Trouble> {
-        let Some(runbook) = self.runbook(name) else { return replier.say(&no_runbook(name)).await };
+        let Some(runbook) = self.runbook(name) else { return replier.say(&self.no_runbook(name)).await };
         replier.defer().await?;
         let page = self.definitions.page(&runbook);
         replier.then(&runbooks::one(&runbook, page)).await
@@ -42,10 +42,13 @@ impl Interactions {
         let verbs = all_verbs(&self.definitions.commands());
         replier.say(&whoami(&Whoami { person: &caller.person, verbs, known: &known })).await
     }
-}
 
-/// There is no such runbook.
-pub(super) fn no_runbook(name: &str) -> Message {
-    let name = name.replace('`', "'");
-    rejection::refused(&format!("there is no runbook `{name}`"), "`/runbook list` shows those that there are.")
+    /// There is no such runbook.
+    pub(super) fn no_runbook(&self, name: &str) -> Message {
+        let why = format!("there is no runbook `{}`", name.replace('`', "'"));
+        let runbooks = self.definitions.runbooks();
+        let near = nearest(name, runbooks.iter().map(|runbook| runbook.runbook.as_str()));
+        let meant = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
+        rejection::refused(&format!("{why}{meant}"), "Nothing was started. `/runbook list` shows those that there are.")
+    }
 }

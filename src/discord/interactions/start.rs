@@ -3,7 +3,6 @@
 use indexmap::IndexMap;
 
 use super::forms::{self, Entered};
-use super::pages::no_runbook;
 use super::reply::Replier;
 use super::{Caller, Interactions};
 use crate::discord::custom_id::{Form, Purpose};
@@ -35,7 +34,7 @@ fn no_place(caller: &Caller) -> Option<Message> {
 
 impl Interactions {
     pub(super) async fn start_run(&self, replier: &Replier, caller: &Caller, wish: Wish) -> Result<(), Trouble> {
-        let Some(runbook) = self.runbook(&wish.runbook) else { return replier.say(&no_runbook(&wish.runbook)).await };
+        let Some(runbook) = self.runbook(&wish.runbook) else { return replier.say(&self.no_runbook(&wish.runbook)).await };
         if let Some(refusal) = no_place(caller) {
             return replier.say(&refusal).await;
         }
@@ -53,7 +52,7 @@ impl Interactions {
         runbook: String,
         parameters: IndexMap<ParameterName, String>,
     ) -> Result<(), Trouble> {
-        let Some(runbook) = self.runbook(&runbook) else { return replier.say(&no_runbook(&runbook)).await };
+        let Some(runbook) = self.runbook(&runbook) else { return replier.say(&self.no_runbook(&runbook)).await };
         self.asked_or_done(replier, caller, &runbook, Purpose::Plan, parameters).await
     }
 
@@ -88,7 +87,7 @@ impl Interactions {
     async fn planned(&self, form: &Form, given: &Entered) -> Message {
         match self.planning.plan(&form.runbook, given).await {
             Ok(made) => plan::message(&made),
-            Err(problem) => no_plan(&problem),
+            Err(problem) => self.no_plan(&problem),
         }
     }
 
@@ -106,10 +105,24 @@ impl Interactions {
                 status::started(&run, &title, mode == Mode::DryRun, at)
             }
             Err(StartError::Rejected(rejected)) => rejection::rejected(&rejected),
-            Err(StartError::NoPlan(problem)) => no_plan(&problem),
+            Err(StartError::NoPlan(problem)) => self.no_plan(&problem),
             Err(error @ StartError::Unavailable(_)) => {
                 rejection::refused(&error.to_string(), "Look at `/migrate status` before you try again.")
             }
+        }
+    }
+
+    fn no_plan(&self, problem: &PlanProblem) -> Message {
+        match problem {
+            PlanProblem::UnknownRunbook(name) => self.no_runbook(name.as_str()),
+            PlanProblem::Missing(names) => {
+                let names: Vec<String> = names.iter().map(|name| format!("`{name}` is required")).collect();
+                rejection::mistakes("No plan could be made:", &names, "Nothing was started. Use the command again.")
+            }
+            PlanProblem::Invalid(mistakes) => {
+                rejection::mistakes("No plan could be made:", mistakes, "Nothing was started. Use the command again.")
+            }
+            PlanProblem::Unreachable(why) => rejection::refused(why, "Nothing was started. Mend it, then use the command again."),
         }
     }
 }
@@ -122,18 +135,4 @@ fn purpose(wish: &Wish, now: Timestamp) -> Result<Purpose, String> {
     };
     let at = parse_instant(wish.at.as_deref().unwrap_or_default(), now)?;
     Ok(Purpose::Start { mode, at })
-}
-
-fn no_plan(problem: &PlanProblem) -> Message {
-    match problem {
-        PlanProblem::UnknownRunbook(name) => no_runbook(name.as_str()),
-        PlanProblem::Missing(names) => {
-            let names: Vec<String> = names.iter().map(|name| format!("`{name}` is required")).collect();
-            rejection::mistakes("No plan could be made:", &names, "Nothing was started. Use the command again.")
-        }
-        PlanProblem::Invalid(mistakes) => {
-            rejection::mistakes("No plan could be made:", mistakes, "Nothing was started. Use the command again.")
-        }
-        PlanProblem::Unreachable(why) => rejection::refused(why, "Nothing was started. Mend it, then use the command again."),
-    }
 }

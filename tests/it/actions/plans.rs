@@ -90,7 +90,7 @@ async fn all_wrong_parameters_are_reported_at_once() {
     assert_eq!(problems.len(), 4, "{problems:#?}");
     assert!(problems[0].contains("`name` (a profile)") && problems[0].contains("does not match"), "{problems:#?}");
     assert!(problems[1].contains("`rows`") && problems[1].contains("less than 1"), "{problems:#?}");
-    assert!(problems[2].contains("no parameter `untill`; it has name, rows, until"), "{problems:#?}");
+    assert!(problems[2].ends_with("the runbook `test` has no parameter `untill`, did you mean `until`?"), "{problems:#?}");
     assert!(problems[3].contains("`until` is required"), "{problems:#?}");
 }
 
