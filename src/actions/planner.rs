@@ -158,7 +158,7 @@ fn map_roles(
                 roles.insert(role, ids.into_iter().collect());
             }
             None => problems.push(format!(
-                "the role `{role}` is not mapped to a Discord role: add `{role}` under `roles:` in the settings and reload"
+                "the role `{role}` is not mapped to a Discord role: add `{role}` under `roles:` in the settings and restart the bot"
             )),
         }
     }

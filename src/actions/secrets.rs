@@ -36,7 +36,9 @@ impl fmt::Debug for Secrets {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// The settings do not know it.
-    #[error("the secret `{name}` is missing: add it under `secrets:` in the settings, by environment or file, and try again")]
+    #[error(
+        "the secret `{name}` is missing: add it under `secrets:` in the settings, by environment or file, and restart the bot"
+    )]
     Unknown {
         /// Its name.
         name: String,

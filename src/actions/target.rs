@@ -182,9 +182,10 @@ impl PostgresAddress {
         let place = self.display();
         match error {
             sqlx::Error::Database(database) => {
-                let code = database.code().map(|code| format!(" ({code})")).unwrap_or_default();
-                let message = format!("{doing} PostgreSQL {place}: {}{code}", database.message());
-                let refused = database.code().is_some_and(|code| is_lasting(&code));
+                let code = database.code().unwrap_or_default();
+                let shown = if code.is_empty() { String::new() } else { format!(" ({code})") };
+                let message = format!("{doing} PostgreSQL {place}: {}{shown}{}", database.message(), mend(&code));
+                let refused = is_lasting(&code);
                 Trouble::Failed { message, retryable: !refused }
             }
             sqlx::Error::Io(io) => Trouble::passing(format!(
@@ -192,6 +193,15 @@ impl PostgresAddress {
             )),
             other => Trouble::passing(format!("{doing} PostgreSQL {place}: {other}")),
         }
+    }
+}
+
+/// What to do about a refused login. The server's own words name the user or the database, and no more.
+fn mend(code: &str) -> &'static str {
+    match code.get(..2) {
+        Some("28") => "; check the user and the password in its address, and the server's pg_hba.conf",
+        Some("3D") => "; check the database's name in its address, or create the database",
+        _ => "",
     }
 }
 
@@ -247,10 +257,19 @@ impl TargetReader {
         });
         let redactor = Redactor::new(seen.into_inner().expect("no code panics while it holds this"));
         let identity = match resolved {
-            Ok(address) => identity(&address, &self.spawner).await,
+            Ok(address) => identity(&address, &self.spawner).await.map_err(|why| format!("{why}{}", whence(target))),
             Err(trouble) => Err(trouble.to_string()),
         };
         identity.map_err(|message| redactor.redact(&message))
+    }
+}
+
+/// Where a target's address stands, for who has to mend it.
+fn whence(target: &Target) -> String {
+    match target {
+        Target::Postgres { dsn } => format!(" (its address is the secret `{dsn}`)"),
+        Target::Sqlite { .. } => " (its path is in the runbook, under `targets`)".to_owned(),
+        Target::Kubernetes { .. } | Target::Http { .. } => String::new(),
     }
 }
 
@@ -269,6 +288,8 @@ fn sqlite_identity(path: &Path) -> Result<TargetIdentity, String> {
     if !canonical.is_file() {
         return Err(unreadable("it is not a file".to_owned()));
     }
+    // Only to see whether it may be read: better found out now than behind a gate.
+    std::fs::File::open(&canonical).map_err(|error| unreadable(error.to_string()))?;
     let text = canonical.to_str().ok_or_else(|| unreadable("its name is not UTF-8".to_owned()))?;
     Ok(TargetIdentity::Sqlite { path: text.to_owned() })
 }

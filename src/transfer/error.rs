@@ -213,7 +213,7 @@ pub enum Error {
         retryable: bool,
     },
     /// The PostgreSQL server did not take the connection.
-    #[error("no connection to PostgreSQL at {address}: {reason}")]
+    #[error("no connection to PostgreSQL at {address}: {reason}; check that the server runs, and user, password and database")]
     Connect {
         /// `user@host:port/database`
         address: String,
