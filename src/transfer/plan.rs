@@ -177,7 +177,7 @@ pub(super) fn decide(
         }
     }
     if !creates && options.tables.is_none() {
-        mismatches.extend(unexpected_tables(&tables, &mismatches, existing, options));
+        mismatches.extend(unexpected_tables(&tables, &mismatches, existing, options, purpose));
     }
     if mismatches.is_empty() { Ok(Plan { tables, creates, left_out }) } else { Err(Error::Schema(mismatches)) }
 }
@@ -198,7 +198,10 @@ fn select(schema: &source::Schema, options: &Options) -> Result<Vec<source::Tabl
     }
     tables.retain(|table| !options.exclude.iter().any(|name| same(&table.name, name)));
     if tables.is_empty() {
-        return Err(Error::Options { option: "tables".to_owned(), says: "no table is left to copy".to_owned() });
+        return Err(Error::Options {
+            option: "tables".to_owned(),
+            says: "no table is left: the SQLite database has none, or `exclude` names them all".to_owned(),
+        });
     }
     Ok(tables)
 }
@@ -368,10 +371,11 @@ fn plan_filled(
     check_walkable(&table)?;
     let found = target::find_table(existing, &table.name).map_err(|mismatch| vec![mismatch])?;
     let Some(target) = found.cloned() else {
-        let says = format!(
-            "the target's schema `{}` has no such table; create it there, leave it out with `exclude`, or use `schema: create`",
-            options.target_schema
-        );
+        let mend = match purpose {
+            Purpose::Copy => "create it there, leave it out with `exclude`, or use `schema: create`",
+            Purpose::Compare => "copy it there first, or leave it out with `exclude`",
+        };
+        let says = format!("the target's schema `{}` has no such table; {mend}", options.target_schema);
         return Err(vec![Mismatch { what: table.name.clone(), says }]);
     };
     let (mut columns, mut mismatches) = (Vec::new(), Vec::new());
@@ -458,17 +462,29 @@ fn unfilled_columns(table: &source::Table, target: &target::Table, columns: &[Co
 }
 
 /// Tables of the target that nothing fills.
-fn unexpected_tables(tables: &[TablePlan], failed: &[Mismatch], existing: &[target::Table], options: &Options) -> Vec<Mismatch> {
+fn unexpected_tables(
+    tables: &[TablePlan],
+    failed: &[Mismatch],
+    existing: &[target::Table],
+    options: &Options,
+    purpose: Purpose,
+) -> Vec<Mismatch> {
     let is_expected = |table: &&target::Table| {
         tables.iter().any(|planned| planned.target.oid == table.oid)
             || failed.iter().any(|mismatch| same(mismatch.what.split('.').next().unwrap_or_default(), &table.name))
             || options.exclude.iter().any(|name| same(name, &table.name))
     };
-    let says = "the target has this table and the source has not; name it in `exclude`, or name the tables to copy in `tables`";
+    let wanted = match purpose {
+        Purpose::Copy => "copy",
+        Purpose::Compare => "compare",
+    };
+    let says = format!(
+        "the target has this table and the source has not; name it in `exclude`, or name the tables to {wanted} in `tables`"
+    );
     existing
         .iter()
         .filter(|table| !is_expected(table))
-        .map(|table| Mismatch { what: table.name.clone(), says: says.to_owned() })
+        .map(|table| Mismatch { what: table.name.clone(), says: says.clone() })
         .collect()
 }
 

@@ -155,11 +155,36 @@ async fn a_dry_run_converts_everything_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_live_copy_into_missing_tables_says_what_is_missing() {
+async fn a_table_that_is_missing_on_either_side_is_told_before_anything_is_written() {
+    const UNFIT: &str = "source and target do not fit, nothing was written: ";
     let pair = Pair::new(&rows(1)).await;
     let run = pair.run(Mode::Live, json!({ "schema": "fill" }), json!({})).await;
+    let nowhere = "`items`: the target's schema `public` has no such table; ";
+    for (step, mend) in [
+        ("copy", "create it there, leave it out with `exclude`, or use `schema: create`"),
+        ("verify", "copy it there first, or leave it out with `exclude`"),
+    ] {
+        let failure = expect_failed(run.perform(step).await);
+        assert_eq!((failure.message, failure.retryable), (format!("{UNFIT}{nowhere}{mend}"), false), "{step}");
+    }
+
+    pair.postgres("CREATE TABLE items (id bigint PRIMARY KEY, name text NOT NULL); CREATE TABLE orders (id bigint PRIMARY KEY)")
+        .await;
     for step in ["copy", "verify"] {
         let failure = expect_failed(run.perform(step).await);
-        assert!(failure.message.contains("`items`"), "{step}: {}", failure.message);
+        let only_there = format!(
+            "{UNFIT}`orders`: the target has this table and the source has not; name it in `exclude`, or name the tables to {} in `tables`",
+            if step == "copy" { "copy" } else { "compare" }
+        );
+        assert_eq!(failure.message, only_there, "{step}");
     }
+
+    let named = json!({ "tables": ["items", "ordres"] });
+    let run = pair.run(Mode::Live, named.clone(), named).await;
+    for step in ["copy", "verify"] {
+        let failure = expect_failed(run.perform(step).await);
+        assert_eq!(failure.message, "option tables: the SQLite database has no table `ordres`; it has: items", "{step}");
+    }
+    assert_eq!((pair.count("items").await, pair.count("orders").await), (0, 0));
+    assert_eq!(pair.count("pg_namespace WHERE nspname = 'pointsman_transfer'").await, 0, "not even a checkpoint");
 }
