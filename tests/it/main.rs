@@ -23,6 +23,7 @@ mod journal_contract;
 mod journal_fixtures;
 mod page;
 mod process;
+mod refusals;
 mod resume;
 mod scripts;
 mod serve;
