@@ -33,7 +33,6 @@ pub fn begin(at: Timestamp, event: &Event) -> Result<State, CorruptJournal> {
         pages: BTreeMap::new(),
         beat: None,
         last_status_at: at,
-        beats_due: 0,
         status_page_wanted: u32::from(opened.customer_facing),
         status_page_told: 0,
         timeline: Vec::new(),
@@ -194,7 +193,6 @@ fn revise(state: &mut State) {
 
 /// An update that nobody could see yet stands for this one too: several missed ones are one late message.
 fn status_due(state: &mut State, at: Timestamp, seq: u64, (due, missed, next): (Timestamp, u32, Timestamp)) {
-    state.beats_due += 1 + missed;
     state.last_status_at = at;
     state.beat = state.beat.map(|beat| Beat { next, ..beat });
     tell_status_page(state);

@@ -43,8 +43,6 @@ pub struct State {
     pub beat: Option<Beat>,
     /// When the last status update was given or fell due.
     pub last_status_at: Timestamp,
-    /// How many updates have fallen due, those that were missed included.
-    pub beats_due: u32,
     /// The newest update that the status page should hear of, from 1; 0 for none.
     pub status_page_wanted: u32,
     /// The newest that it has heard of, or refused.

@@ -34,6 +34,8 @@ struct Case {
     state: State,
     now: Timestamp,
     posted: u64,
+    /// How many updates have fallen due by the journal, those that were missed included.
+    beats_due: u32,
 }
 
 impl Case {
@@ -44,7 +46,7 @@ impl Case {
     fn with(request: OpenRequest, policy: Policy) -> Self {
         let id = next_id(at(0), []).unwrap();
         let events = open(id, policy, request).unwrap();
-        Self { state: begin(at(0), &events[0]).unwrap(), now: at(0), posted: 0 }
+        Self { state: begin(at(0), &events[0]).unwrap(), now: at(0), posted: 0, beats_due: 0 }
     }
 
     /// As it is once its channel exists and everything owed so far is visible.
@@ -64,6 +66,9 @@ impl Case {
         let events = decide(&self.state, self.now, input)?;
         for event in &events {
             self.state = evolve(self.state.clone(), self.now, event).unwrap();
+            if let Event::StatusDue { missed, .. } = event {
+                self.beats_due += 1 + missed;
+            }
         }
         Ok(events)
     }
@@ -189,7 +194,7 @@ fn an_update_that_nobody_could_see_stands_for_the_next_ones() {
     case.post_all();
     case.at(60).does(Input::Tick);
     assert_eq!(case.unposted_beats(), [(at(60), 0)]);
-    assert_eq!(case.state.beats_due, 4);
+    assert_eq!(case.beats_due, 4);
 }
 
 #[test]
@@ -402,7 +407,7 @@ mod properties {
             case.does(Input::ChannelOpened { channel: CHANNEL, fallback: None });
             said += case.unposted_beats().iter().map(|(_, missed)| 1 + missed).sum::<u32>();
             case.post_all();
-            prop_assert_eq!(said, case.state.beats_due);
+            prop_assert_eq!(said, case.beats_due);
         }
 
         /// A stored history folds to the state that was reached live.

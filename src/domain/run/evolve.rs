@@ -44,7 +44,6 @@ pub fn begin(at: Timestamp, event: &Event) -> Result<State, CorruptJournal> {
         rolled_back: Vec::new(),
         effects_began_at: None,
         beat: None,
-        last_status_at: None,
         trouble: None,
         incident: started.incident,
         reviews: Vec::new(),
@@ -218,7 +217,6 @@ fn failed_step(state: &State) -> Option<String> {
 
 /// An update that nobody could see yet stands for this one too: several missed ones are one late message.
 fn status_due(state: &mut State, stamp: Stamp, due: Timestamp, missed: u32, next: Timestamp) {
-    state.last_status_at = Some(stamp.at);
     state.beat = state.beat.map(|beat| Beat { next, ..beat });
     for owed in state.owed.iter_mut().rev().filter(|owed| owed.posted.is_none()) {
         if let MessageKind::Beat { missed: counted, .. } = &mut owed.kind {
@@ -405,7 +403,6 @@ fn note_start(state: &mut State, stamp: Stamp, step: &StepName) {
     let kind = traits.kind;
     if traits.effect && !state.is_dry_run() && state.effects_began_at.is_none() {
         state.effects_began_at = Some(stamp.at);
-        state.last_status_at = Some(stamp.at);
         state.beat = state.started.beat.map(|every| Beat::since(stamp.at, every));
     }
     let attempt = state.step(step).attempts;

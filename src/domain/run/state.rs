@@ -56,8 +56,6 @@ pub struct State {
     pub ticked: BTreeMap<ListRef, BTreeMap<usize, Person>>,
     /// When status updates are due: from the first effect to the closing.
     pub beat: Option<Beat>,
-    /// When the last status update fell due, or the first effect began.
-    pub last_status_at: Option<Timestamp>,
     /// What went wrong that calls for an incident, if anything did.
     pub trouble: Option<String>,
     /// The incident in which people work on it: the one that it was started from, or that it called for.
