@@ -191,7 +191,7 @@ impl Runs for Handle {
             plan: plan.clone(),
             at: order.at,
             beat: shared.ports.policies.runs.beat,
-            opens_incident: shared.ports.policies.runs.incident.is_some(),
+            opens_incident: shared.ports.policies.runs.incident,
             incident: incident_in(shared, order.channel),
         };
         let now = shared.now();

@@ -94,7 +94,7 @@ impl Story {
             held_by: None,
             rehearsal: None,
             beat: None,
-            opens_incident: false,
+            opens_incident: None,
             incident: None,
         };
         let events = start(now, request).unwrap();

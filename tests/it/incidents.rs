@@ -288,6 +288,23 @@ fn a_run_that_goes_badly_opens_an_incident_and_both_know_each_other() {
 }
 
 #[test]
+fn the_incident_of_a_run_is_as_severe_as_was_agreed_on_when_the_run_began() {
+    let mut bench = bench_with_incidents();
+    bench.policies.runs.incident = Some(Severity::Sev1);
+    let run = bench.whole_life(async |life| life.begin("move", Mode::Live).await);
+    bench.policies.runs.incident = None;
+    bench.whole_life(async |life| {
+        life.bench.effects.next("smoke", &[Behaviour::Fail { retryable: false }]);
+        life.settle().await;
+        let card = life.card(&run, &cutover());
+        life.react(card, &dba(), Vote::Sign).await;
+        life.react(card, &lead(), Vote::Sign).await;
+        let severities: Vec<Severity> = life.handle.incidents().iter().map(|incident| incident.state.severity).collect();
+        assert_eq!(severities, [Severity::Sev1]);
+    });
+}
+
+#[test]
 fn a_run_that_asks_what_to_do_about_a_failure_has_people_called() {
     let bench = bench_with_incidents();
     bench.whole_life(async |life| {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use pointsman::domain::Timestamp;
+use pointsman::domain::incident::Severity;
 use pointsman::domain::run::{self, End, Event, State, kind_of};
 use serde_json::Value;
 
@@ -111,13 +112,23 @@ fn load(file: &str) -> Vec<Value> {
 #[test]
 fn every_event_of_version_1_loads_and_is_written_as_it_was() {
     let mut seen = BTreeSet::new();
-    for json in load("events.json").into_iter().chain(load("events-of-beat-and-incident.json")) {
+    let files = ["events.json", "events-of-beat-and-incident.json", "events-of-a-pinned-severity.json"];
+    for json in files.into_iter().flat_map(load) {
         let event: Event = serde_json::from_value(json.clone()).unwrap_or_else(|error| panic!("{error}: {json}"));
         expect_known(&event);
         seen.insert(kind_of(&event));
         assert_eq!(serde_json::to_value(&event).unwrap(), json);
     }
     assert_eq!(seen, BTreeSet::from(KINDS), "every kind of event has a fixture");
+}
+
+/// The severity came later: until then it was taken from the settings when the incident was opened.
+#[test]
+fn a_start_that_says_only_whether_it_opens_an_incident_loads_with_a_severity() {
+    for json in load("started-that-says-only-whether-it-opens-an-incident.json") {
+        let Event::Started(started) = serde_json::from_value(json).unwrap() else { panic!("it is a start") };
+        assert_eq!(started.opens_incident, Some(Severity::Sev2));
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::event::{GateRef, ProcessGroup};
 use super::message::{MessageKind, Owed, Place};
 use super::state::{RollbackStage, Standing, State, StepStatus};
+use crate::domain::incident::Severity;
 use crate::domain::runbook::Step;
 use crate::domain::{Interruption, MessageKey, StepKind, StepName, Timestamp};
 
@@ -73,6 +74,8 @@ pub enum Effect {
     },
     /// Open an incident about this run, or find the one that was opened.
     OpenIncident {
+        /// How severe it is.
+        severity: Severity,
         /// What went wrong, for people.
         why: String,
     },
@@ -118,7 +121,7 @@ impl Effect {
 #[must_use]
 pub fn pending(state: &State) -> Vec<Effect> {
     let mut effects = messages(state);
-    effects.extend(state.trouble.clone().filter(|_| state.incident.is_none()).map(|why| Effect::OpenIncident { why }));
+    effects.extend(open_incident(state));
     let unpublished = state.reviews.iter().filter(|review| review.issue.is_none());
     effects.extend(unpublished.map(|review| Effect::PublishReview { gate: review.gate.clone(), card: review.card }));
     if state.end.is_some() {
@@ -135,6 +138,11 @@ pub fn pending(state: &State) -> Vec<Effect> {
     effects.extend(state.runbook().all_steps().filter_map(|step| for_step(state, &step.step)));
     effects.extend(next_when(state));
     effects
+}
+
+fn open_incident(state: &State) -> Option<Effect> {
+    let why = state.trouble.clone().filter(|_| state.incident.is_none())?;
+    Some(Effect::OpenIncident { severity: state.started.opens_incident?, why })
 }
 
 fn messages(state: &State) -> Vec<Effect> {

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::domain::incident::IncidentId;
+use crate::domain::incident::{IncidentId, Severity};
 use crate::domain::sign_off::Assignment;
 use crate::domain::{
     ChannelId, Digest, Duration, Interruption, IssueRef, MessageKey, MessageRef, Person, PhaseName, Plan, RoleName, RollbackName,
@@ -466,13 +466,30 @@ pub struct Started {
     /// How often a status update is due from the first effect to the closing; `None`: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beat: Option<Duration>,
-    /// Whether an incident is opened by itself if the run goes badly after its first effect.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub opens_incident: bool,
+    /// How severe the incident is that is opened by itself if the run goes badly after its first effect; `None`: none is.
+    #[serde(default, deserialize_with = "severity_or_flag", skip_serializing_if = "Option::is_none")]
+    pub opens_incident: Option<Severity>,
     /// The incident from inside which it was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<IncidentId>,
 }
+
+/// Reads [`Started::opens_incident`]. Early records say only *whether* an incident is opened: theirs has [`SEVERITY_UNSAID`].
+fn severity_or_flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Severity>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Flag(bool),
+        Severity(Severity),
+    }
+    Ok(match Written::deserialize(deserializer)? {
+        Written::Flag(opens) => opens.then_some(SEVERITY_UNSAID),
+        Written::Severity(severity) => Some(severity),
+    })
+}
+
+/// How severe the incident of a run is whose start does not say it: what the setting had unless a team had changed it.
+const SEVERITY_UNSAID: Severity = Severity::Sev2;
 
 /// Whether a run changes anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

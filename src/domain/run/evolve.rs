@@ -196,7 +196,7 @@ fn is_about_messages(event: &Event) -> bool {
 
 /// A run that goes badly after its first effect wants people, unless they are there already.
 fn call_for_help(state: &mut State, why: String) {
-    if state.started.opens_incident && !state.is_dry_run() && state.effects_began_at.is_some() {
+    if state.started.opens_incident.is_some() && !state.is_dry_run() && state.effects_began_at.is_some() {
         state.trouble.get_or_insert(why);
     }
 }

@@ -3,7 +3,7 @@
 use super::event::{Event, Mode, Started};
 use super::rejection::Rejection;
 use super::schedule::planned;
-use crate::domain::incident::IncidentId;
+use crate::domain::incident::{IncidentId, Severity};
 use crate::domain::{ChannelId, Digest, Duration, Person, Plan, RunId, Timestamp};
 
 /// A wish to start a run, with everything that the decision needs.
@@ -27,8 +27,8 @@ pub struct StartRequest {
     pub rehearsal: Option<Rehearsal>,
     /// How often a status update is due from the first effect on; `None`: never.
     pub beat: Option<Duration>,
-    /// Whether an incident is opened by itself if the run goes badly after its first effect.
-    pub opens_incident: bool,
+    /// How severe the incident is that is opened by itself if the run goes badly after its first effect; `None`: none is.
+    pub opens_incident: Option<Severity>,
     /// The incident in whose channel it is asked for.
     pub incident: Option<IncidentId>,
 }

@@ -85,7 +85,7 @@ fn request(mode: Mode) -> StartRequest {
         held_by: None,
         rehearsal: None,
         beat: None,
-        opens_incident: false,
+        opens_incident: None,
         incident: None,
     }
 }

@@ -47,7 +47,7 @@ impl Flight<Run> {
                     self.report(Input::StepProbed(step, attempt, finding));
                 }
             }
-            Effect::OpenIncident { why } => self.open_incident(active, why).await,
+            Effect::OpenIncident { severity, why } => self.open_incident(active, severity, why).await,
             Effect::PublishReview { gate, card } => self.publish_review(active, gate, card).await,
             Effect::CheckStep { step, attempt, former } => {
                 if let Some(job) = self.job(&step, attempt, false, former) {
@@ -82,7 +82,7 @@ impl Flight<Run> {
     }
 
     /// Opens an incident about this run. One that a former process of the bot has opened is found again.
-    async fn open_incident(&self, active: &mut Option<Active>, why: String) {
+    async fn open_incident(&self, active: &mut Option<Active>, severity: Severity, why: String) {
         let mut pause = self.shared.pace.retry_first;
         while let Some(run) = self.snapshot() {
             let state = &run.state;
@@ -90,7 +90,7 @@ impl Flight<Run> {
             let title = format!("{} ({id}): {why}", runbook.title);
             let request = OpenRequest {
                 title: title.chars().take(TITLE_CHARS_MAX).collect(),
-                severity: self.shared.ports.policies.runs.incident.unwrap_or(Severity::Sev2),
+                severity,
                 by: Opener::Run { run: id.clone(), why: why.clone() },
                 customer_facing: false,
                 private: false,

@@ -160,7 +160,7 @@ impl<'a> Run<'a> {
             starts_at: now,
             window_ends_at: now,
             beat: None,
-            opens_incident: false,
+            opens_incident: None,
             incident: None,
         };
         let state = begin(now, &Event::Started(Box::new(started))).expect("a first event");

@@ -84,7 +84,7 @@ impl Play {
             held_by: None,
             rehearsal: None,
             beat: None,
-            opens_incident: false,
+            opens_incident: None,
             incident: None,
         };
         let now = start_instant();
