@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use crate::domain::GuildId;
-use crate::domain::incident::{Delivery, Event, State};
+use crate::domain::incident::{Delivery, Happening, State};
 use crate::engine::{IncidentSnapshot, Outside, PortError};
 
 /// The longest wait for an answer. A pager that takes longer is asked again.
@@ -125,10 +125,17 @@ fn page(state: &State, guild: GuildId, level: u32) -> Value {
 }
 
 fn status_page(state: &State, sequence: u32) -> Value {
-    let newest = state.timeline.iter().rev().find_map(|entry| match &*entry.event {
-        Event::Updated { text, .. } => Some(text.as_str()),
-        Event::Resolved { summary, .. } => Some(summary.as_str()),
-        _ => None,
+    let newest = state.timeline.iter().rev().find_map(|entry| match &*entry.what {
+        Happening::Updated { text, .. } => Some(text.as_str()),
+        Happening::Resolved { summary, .. } => Some(summary.as_str()),
+        Happening::ChannelLost
+        | Happening::Paged { .. }
+        | Happening::SeverityChanged { .. }
+        | Happening::RoleTaken { .. }
+        | Happening::Acknowledged { .. }
+        | Happening::Escalated { .. }
+        | Happening::Noted { .. }
+        | Happening::MessageMarked { .. } => None,
     });
     json!({
         "kind": "status",

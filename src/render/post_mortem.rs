@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::incident::View;
 use super::status::icon;
-use crate::domain::incident::{ActionItem, Delivery, Event, Facts, Opener, State};
+use crate::domain::incident::{ActionItem, Delivery, Facts, Happening, Opener, State};
 use crate::domain::issue::quiet_markdown;
 use crate::domain::run::{self, Actor, GateRef, MessageKind, Status};
 use crate::domain::{Duration, Person, RunId, StepName, Timestamp};
@@ -304,7 +304,7 @@ fn standing(state: &run::State, now: Timestamp) -> String {
 fn timeline(dossier: Dossier<'_>) -> Vec<Value> {
     let state = dossier.incident.state;
     let mut entries = vec![(state.opened_at, format!("Incident opened as {}", state.opened.severity))];
-    entries.extend(state.timeline.iter().filter_map(|entry| Some((entry.at, happened(dossier.incident, &entry.event)?))));
+    entries.extend(state.timeline.iter().filter_map(|entry| Some((entry.at, happened(dossier.incident, &entry.what)?))));
     for (run, history) in dossier.histories {
         let known = dossier.incident.runs.iter().find(|view| view.state.id() == run);
         let told = history.iter().filter_map(|(at, event)| Some((*at, run_event(known.map(|view| view.state), event)?)));
@@ -321,47 +321,30 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn happened(view: View<'_>, event: &Event) -> Option<String> {
-    Some(match event {
-        Event::ChannelLost { .. } => "The channel was deleted and replaced".to_owned(),
-        Event::SeverityChanged { from, to, by, reason } => {
+/// What happened, in words; `None` for what is no news afterwards.
+fn happened(view: View<'_>, happening: &Happening) -> Option<String> {
+    Some(match happening {
+        Happening::ChannelLost => "The channel was deleted and replaced".to_owned(),
+        Happening::SeverityChanged { from, to, by, reason } => {
             let because = if reason.is_empty() { String::new() } else { format!(": {}", quiet_markdown(reason)) };
             format!("{from} → {to} by {}{because}", name(by))
         }
-        Event::RoleTaken { role, person, .. } => format!("{} became {role}", name(person)),
-        Event::Acknowledged { by } => format!("{} acknowledged", name(by)),
-        Event::Escalated { level } => format!("Nobody had acknowledged: escalated to level {level}"),
-        Event::Noted { by, text } => format!("{}: {}", name(by), quiet_markdown(text)),
-        Event::Updated { by, text } => format!("Update by {}: {}", name(by), quiet_markdown(text)),
-        Event::MessageMarked { message, author, text, .. } => {
+        Happening::RoleTaken { role, person, .. } => format!("{} became {role}", name(person)),
+        Happening::Acknowledged { by } => format!("{} acknowledged", name(by)),
+        Happening::Escalated { level } => format!("Nobody had acknowledged: escalated to level {level}"),
+        Happening::Noted { by, text } => format!("{}: {}", name(by), quiet_markdown(text)),
+        Happening::Updated { by, text } => format!("Update by {}: {}", name(by), quiet_markdown(text)),
+        Happening::MessageMarked { message, author, text, .. } => {
             let text = text.as_deref().map_or_else(|| "a message".to_owned(), quiet_markdown);
             let link = format!("{}/{}", link(view, message.channel), message.message);
             format!("{}: {text} ([message]({link}))", quiet_markdown(author))
         }
-        Event::Paged { outcome: Delivery::Delivered, level } => format!("Paged (level {level})"),
-        Event::Paged { outcome: Delivery::Refused { why }, level } => {
+        Happening::Paged { outcome: Delivery::Delivered, level } => format!("Paged (level {level})"),
+        Happening::Paged { outcome: Delivery::Refused { why }, level } => {
             format!("Nobody was paged (level {level}): {}", quiet_markdown(why))
         }
-        Event::Paged { outcome: Delivery::NotConfigured, .. } => return None,
-        Event::Resolved { by, summary } => format!("Resolved by {}: {}", name(by), quiet_markdown(summary)),
-        Event::Opened(_)
-        | Event::ChannelOpened { .. }
-        | Event::ArchiveDue
-        | Event::ChannelArchived
-        | Event::DeletionDue
-        | Event::ChannelDeleted
-        | Event::MessagePosted { .. }
-        | Event::MessageLost { .. }
-        | Event::SummaryPinned { .. }
-        | Event::StatusPageTold { .. }
-        | Event::StatusDue { .. }
-        | Event::FactsGiven { .. }
-        | Event::ActionAdded { .. }
-        | Event::PublishRequested { .. }
-        | Event::IssuePublished { .. }
-        | Event::IssueDelayed { .. }
-        | Event::ReviewScheduled { .. }
-        | Event::ReviewNear => return None,
+        Happening::Paged { outcome: Delivery::NotConfigured, .. } => return None,
+        Happening::Resolved { by, summary } => format!("Resolved by {}: {}", name(by), quiet_markdown(summary)),
     })
 }
 

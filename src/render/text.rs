@@ -48,6 +48,12 @@ pub fn code(text: &str) -> String {
     if inner.trim().is_empty() { "(empty)".to_owned() } else { format!("`{}`", inner.trim()) }
 }
 
+/// What an escalation level is called.
+#[must_use]
+pub fn level_name(level: u32) -> String {
+    if level == 0 { "the opening".to_owned() } else { format!("level {level}") }
+}
+
 /// Lines as a block of code.
 #[must_use]
 pub fn code_block(text: &str) -> String {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::DiscordIncidentChat;
 use crate::discord::messages::{PAGE, oldest, snowflake};
 use crate::discord::rest::{Trouble, codes};
-use crate::domain::incident::{Event, State};
+use crate::domain::incident::{Happening, State};
 use crate::domain::{ChannelId, MessageId, MessageRef, Person};
 use crate::engine::Mark;
 
@@ -65,11 +65,13 @@ impl DiscordIncidentChat {
 }
 
 fn on_timeline(state: &State) -> BTreeSet<MessageId> {
-    let marked = state.timeline.iter().filter_map(|entry| match &*entry.event {
-        Event::MessageMarked { message, .. } => Some(message.message),
-        _ => None,
-    });
-    marked.collect()
+    let mut marked = BTreeSet::new();
+    for entry in &state.timeline {
+        if let Happening::MessageMarked { message, .. } = &*entry.what {
+            marked.insert(message.message);
+        }
+    }
+    marked
 }
 
 fn is_marked(message: &Value) -> bool {

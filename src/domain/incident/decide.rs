@@ -10,6 +10,7 @@ use super::open::TITLE_MAX;
 use super::policy::Severity;
 use super::rejection::Rejection;
 use super::state::State;
+use super::timeline::Happening;
 use crate::domain::{MessageKey, MessageRef, Person, Timestamp};
 
 /// The longest note, update or summary, in characters: it stands in one message beside other words.
@@ -159,8 +160,8 @@ fn mark_message(
     author: String,
     said: Option<String>,
 ) -> Result<(), Rejection> {
-    let marked = |event: &Event| matches!(event, Event::MessageMarked { message: known, .. } if *known == message);
-    if draft.state.timeline.iter().any(|entry| marked(&entry.event)) {
+    let marked = |what: &Happening| matches!(what, Happening::MessageMarked { message: known, .. } if *known == message);
+    if draft.state.timeline.iter().any(|entry| marked(&entry.what)) {
         return Err(Rejection::AlreadyMarked { message });
     }
     let text = said.map(|text| text.chars().take(TEXT_MAX).collect());

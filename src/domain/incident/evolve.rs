@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::event::{Event, IssueKind, Opened};
-use super::message::{MessageKind, Owed, is_noteworthy, is_on_timeline};
+use super::message::{MessageKind, Owed, is_noteworthy};
 use super::policy::Severity;
-use super::state::{Acknowledgement, ActionItem, Entry, Page, PostMortem, Published, Resolution, Review, State};
+use super::state::{Acknowledgement, ActionItem, Page, PostMortem, Published, Resolution, Review, State};
+use super::timeline::{Entry, Happening};
 use crate::domain::beat::Beat;
 use crate::domain::{CorruptJournal, MessageKey, MessageRef, Timestamp};
 
@@ -61,9 +62,7 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
     if state.closed_at.is_some() {
         return Err(corrupt("the incident is closed"));
     }
-    if is_on_timeline(event) {
-        state.timeline.push(Entry { at, event: Arc::new(event.clone()) });
-    }
+    state.timeline.extend(Happening::of(event).map(|what| Entry { at, what: Arc::new(what) }));
     if is_noteworthy(event) {
         state.owed.push(owed(at, format!("note/{seq}"), MessageKind::Note { event: Box::new(event.clone()), at }));
     }

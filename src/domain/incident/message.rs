@@ -88,38 +88,3 @@ pub(super) fn is_noteworthy(event: &Event) -> bool {
         | Event::IssuePublished { .. } => false,
     }
 }
-
-/// Whether an event belongs on the timeline, which is what the post-mortem tells.
-#[must_use]
-pub(super) fn is_on_timeline(event: &Event) -> bool {
-    match event {
-        Event::ChannelLost { .. }
-        | Event::SeverityChanged { .. }
-        | Event::RoleTaken { .. }
-        | Event::Acknowledged { .. }
-        | Event::Escalated { .. }
-        | Event::Noted { .. }
-        | Event::Updated { .. }
-        | Event::MessageMarked { .. }
-        | Event::Paged { .. }
-        | Event::Resolved { .. } => true,
-        Event::Opened(_)
-        | Event::ChannelOpened { .. }
-        | Event::ArchiveDue
-        | Event::ChannelArchived
-        | Event::DeletionDue
-        | Event::ChannelDeleted
-        | Event::MessagePosted { .. }
-        | Event::MessageLost { .. }
-        | Event::SummaryPinned { .. }
-        | Event::StatusPageTold { .. }
-        | Event::StatusDue { .. }
-        | Event::FactsGiven { .. }
-        | Event::ActionAdded { .. }
-        | Event::PublishRequested { .. }
-        | Event::IssuePublished { .. }
-        | Event::IssueDelayed { .. }
-        | Event::ReviewScheduled { .. }
-        | Event::ReviewNear => false,
-    }
-}

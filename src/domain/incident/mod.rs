@@ -22,6 +22,7 @@ mod open;
 mod policy;
 mod rejection;
 mod state;
+mod timeline;
 
 #[cfg(test)]
 mod tests;
@@ -36,4 +37,5 @@ pub use message::{MessageKind, Owed};
 pub use open::{OpenRequest, next_id, open};
 pub use policy::{EscalationLevel, Policy, Severity, UnknownSeverity};
 pub use rejection::Rejection;
-pub use state::{Acknowledgement, ActionItem, Entry, Page, PostMortem, Published, Resolution, Review, State};
+pub use state::{Acknowledgement, ActionItem, Page, PostMortem, Published, Resolution, Review, State};
+pub use timeline::{Entry, Happening};

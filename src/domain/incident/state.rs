@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use chrono::NaiveDate;
 
-use super::event::{Delivery, Event, Facts, Opened, ResponderRole};
+use super::event::{Delivery, Facts, Opened, ResponderRole};
 use super::id::IncidentId;
 use super::message::{MessageKind, Owed};
 use super::policy::{Policy, Severity};
+use super::timeline::Entry;
 use crate::domain::beat::Beat;
 use crate::domain::{ChannelId, Duration, IssueRef, MessageRef, Person, RunId, Timestamp};
 
@@ -87,15 +88,6 @@ pub struct Page {
     pub since: Timestamp,
     /// What came of it; `None` while it is owed.
     pub outcome: Option<Delivery>,
-}
-
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
-    /// When.
-    pub at: Timestamp,
-    /// What.
-    pub event: Arc<Event>,
 }
 
 /// How it ended.

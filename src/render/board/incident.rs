@@ -7,9 +7,10 @@ use maud::{Markup, html};
 
 use super::facts::Fact;
 use super::{Links, Shape, Tone, instant, issue_link, outside, pill, run_line};
-use crate::domain::incident::{Delivery, Event, IncidentId, MessageKind, Opener, ResponderRole, Severity, State};
-use crate::domain::{Person, Timestamp};
+use crate::domain::Person;
+use crate::domain::incident::{Delivery, Entry, Happening, IncidentId, MessageKind, Opener, ResponderRole, Severity, State};
 use crate::render::incident::View;
+use crate::render::text::level_name;
 
 /// How many of the newest entries of the timeline a card shows.
 const CARD_FACTS_MAX: usize = 3;
@@ -168,9 +169,17 @@ fn updates(state: &State, links: &Links) -> Markup {
 }
 
 fn newest_words(state: &State) -> Option<(&Person, &str)> {
-    state.timeline.iter().rev().find_map(|entry| match &*entry.event {
-        Event::Updated { by, text } => Some((by, text.as_str())),
-        _ => None,
+    state.timeline.iter().rev().find_map(|entry| match &*entry.what {
+        Happening::Updated { by, text } => Some((by, text.as_str())),
+        Happening::ChannelLost
+        | Happening::Paged { .. }
+        | Happening::SeverityChanged { .. }
+        | Happening::RoleTaken { .. }
+        | Happening::Acknowledged { .. }
+        | Happening::Escalated { .. }
+        | Happening::Noted { .. }
+        | Happening::MessageMarked { .. }
+        | Happening::Resolved { .. } => None,
     })
 }
 
@@ -207,67 +216,49 @@ fn post_mortem(state: &State) -> Markup {
 
 /// The newest entries, the newest first.
 fn timeline(state: &State, links: &Links, max: usize) -> Markup {
-    let entries = state.timeline.iter().rev().filter_map(|entry| Some((entry.at, &*entry.event, fact(&entry.event)?)));
-    let row = |(at, event, fact): (Timestamp, &Event, Fact)| {
+    let row = |entry: &Entry| {
+        let fact = fact(&entry.what);
         html! {
             li class=(fact.class) {
-                (instant(at, Shape::Clock))
+                (instant(entry.at, Shape::Clock))
                 span {
                     (fact.text)
-                    @if let Event::MessageMarked { message, .. } = event { " " (outside(&links.message(*message), "in chat")) }
+                    @if let Happening::MessageMarked { message, .. } = &*entry.what { " " (outside(&links.message(*message), "in chat")) }
                 }
             }
         }
     };
     html! {
         @if state.timeline.is_empty() && max > CARD_FACTS_MAX { div.empty { p { "Nothing was written down." } } }
-        ol.events { @for entry in entries.take(max) { (row(entry)) } }
+        ol.events { @for entry in state.timeline.iter().rev().take(max) { (row(entry)) } }
     }
 }
 
-/// What happened, in a line of plain text; `None` for what never stands on a timeline.
-fn fact(event: &Event) -> Option<Fact> {
-    let (class, text) = match event {
-        Event::ChannelLost { .. } => ("bad", "The channel was deleted; a new one was owed".to_owned()),
-        Event::SeverityChanged { from, to, by, reason } => {
+/// What happened, in a line of plain text.
+fn fact(happening: &Happening) -> Fact {
+    let (class, text) = match happening {
+        Happening::ChannelLost => ("bad", "The channel was deleted; a new one was owed".to_owned()),
+        Happening::SeverityChanged { from, to, by, reason } => {
             let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
             ("wait", format!("{from} became {to}, says {}{because}", by.name))
         }
-        Event::RoleTaken { role, person, by } if person.id == by.id => ("work", format!("{} is {role}", person.name)),
-        Event::RoleTaken { role, person, by } => ("work", format!("{} is {role}, named by {}", person.name, by.name)),
-        Event::Acknowledged { by } => ("good", format!("{} is on it", by.name)),
-        Event::Escalated { level } => ("bad", format!("Nobody had acknowledged: level {level} was told")),
-        Event::Noted { by, text } => ("quiet", format!("{}: {text}", by.name)),
-        Event::Updated { by, text } => ("work", format!("Update by {}: {text}", by.name)),
-        Event::MessageMarked { author, text, .. } => {
+        Happening::RoleTaken { role, person, by } if person.id == by.id => ("work", format!("{} is {role}", person.name)),
+        Happening::RoleTaken { role, person, by } => ("work", format!("{} is {role}, named by {}", person.name, by.name)),
+        Happening::Acknowledged { by } => ("good", format!("{} is on it", by.name)),
+        Happening::Escalated { level } => ("bad", format!("Nobody had acknowledged: level {level} was told")),
+        Happening::Noted { by, text } => ("quiet", format!("{}: {text}", by.name)),
+        Happening::Updated { by, text } => ("work", format!("Update by {}: {text}", by.name)),
+        Happening::MessageMarked { author, text, .. } => {
             ("quiet", format!("📌 {author}: {}", text.as_deref().unwrap_or("a message")))
         }
-        Event::Paged { level, outcome } => paged(*level, outcome),
-        Event::Resolved { by, summary } => ("good", format!("Resolved by {}: {summary}", by.name)),
-        Event::Opened(_)
-        | Event::ChannelOpened { .. }
-        | Event::ArchiveDue
-        | Event::ChannelArchived
-        | Event::DeletionDue
-        | Event::ChannelDeleted
-        | Event::MessagePosted { .. }
-        | Event::MessageLost { .. }
-        | Event::SummaryPinned { .. }
-        | Event::StatusPageTold { .. }
-        | Event::StatusDue { .. }
-        | Event::FactsGiven { .. }
-        | Event::ActionAdded { .. }
-        | Event::PublishRequested { .. }
-        | Event::IssuePublished { .. }
-        | Event::IssueDelayed { .. }
-        | Event::ReviewScheduled { .. }
-        | Event::ReviewNear => return None,
+        Happening::Paged { level, outcome } => paged(*level, outcome),
+        Happening::Resolved { by, summary } => ("good", format!("Resolved by {}: {summary}", by.name)),
     };
-    Some(Fact { class, text })
+    Fact { class, text }
 }
 
 fn paged(level: u32, outcome: &Delivery) -> (&'static str, String) {
-    let what = if level == 0 { "the opening".to_owned() } else { format!("level {level}") };
+    let what = level_name(level);
     match outcome {
         Delivery::Delivered => ("work", format!("The pager took the page for {what}")),
         Delivery::NotConfigured => ("wait", format!("Nobody was paged for {what}: no pager is configured")),

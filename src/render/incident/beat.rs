@@ -2,7 +2,7 @@
 
 use super::{View, card, colour, status, timeline, title};
 use crate::domain::Timestamp;
-use crate::domain::incident::{Event, MessageKind, State};
+use crate::domain::incident::{Happening, MessageKind, State};
 use crate::render::beat::{criteria, is_late, late, still_to_sign};
 use crate::render::message::{Colour, Embed, Message};
 use crate::render::progress;
@@ -74,6 +74,6 @@ fn before(state: &State, due: Timestamp) -> Timestamp {
         MessageKind::Beat { due, .. } => Some(due),
         MessageKind::Summary | MessageKind::PostMortem | MessageKind::Note { .. } => None,
     });
-    let told = state.timeline.iter().filter(|entry| matches!(*entry.event, Event::Updated { .. })).map(|entry| entry.at);
+    let told = state.timeline.iter().filter(|entry| matches!(*entry.what, Happening::Updated { .. })).map(|entry| entry.at);
     beats.chain(told).filter(|at| *at < due).max().unwrap_or(state.opened_at)
 }

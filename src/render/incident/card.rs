@@ -1,11 +1,11 @@
 //! The pinned card: what is wrong, how bad it is, who has it in hand, what comes next.
 
-use super::timeline::{level_name, paged};
+use super::timeline::paged;
 use super::{View, colour, status, title};
 use crate::domain::incident::{Opener, ResponderRole, State};
 use crate::render::limits;
 use crate::render::message::{Button, Colour, Embed, IncidentPress, Message, Press, Style};
-use crate::render::text::{clock, code, date, escape, person, relative, roles};
+use crate::render::text::{clock, code, date, escape, level_name, person, relative, roles};
 
 /// Renders the card.
 pub(super) fn render(view: View<'_>) -> Message {

@@ -1,12 +1,11 @@
 //! Notes: what happened to an incident, said once; then what happens next and who must act.
 
 use super::post_mortem::issue_link;
-use super::timeline::level_name;
 use super::{View, colour, link, ping_responders, ping_roles};
 use crate::domain::incident::{Delivery, Event, IssueKind, Severity, State};
 use crate::domain::{Person, Timestamp};
 use crate::render::message::{Attachment, Colour, Embed, Message, Pings};
-use crate::render::text::{clock, code, date, escape, person, relative, roles};
+use crate::render::text::{clock, code, date, escape, level_name, person, relative, roles};
 
 /// What a note says.
 struct Note {

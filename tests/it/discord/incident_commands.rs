@@ -1,6 +1,6 @@
 //! What people type, press and choose about incidents.
 
-use pointsman::domain::incident::{Event, Facts, IncidentId, Input, ResponderRole, Severity, State};
+use pointsman::domain::incident::{Facts, Happening, IncidentId, Input, ResponderRole, Severity, State};
 use pointsman::domain::run::Input as RunInput;
 use pointsman::domain::{self, RunId};
 use pointsman::sandbox::discord::{ChannelId, Message, MessageId};
@@ -282,7 +282,7 @@ async fn a_message_is_added_to_the_timeline_with_its_text_its_author_and_its_pla
         bot.model.message_command("dana", said, "Add to timeline").expect("registered").message(SOON).await.expect("answered");
     assert!(added.is_ephemeral() && added.content.contains("on its timeline"), "{}", added.content);
     let known = state(&bot, &id);
-    let Event::MessageMarked { by, message, author, text } = &*known.timeline[0].event else { panic!("{:?}", known.timeline) };
+    let Happening::MessageMarked { by, message, author, text } = &*known.timeline[0].what else { panic!("{:?}", known.timeline) };
     assert_eq!((by.name.as_str(), author.as_str(), text.as_deref()), ("Dana", "Noor", Some("the disk is *full*")));
     assert_eq!((message.channel.get(), message.message.get()), (team.get(), said.get()));
 
