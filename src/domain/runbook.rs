@@ -370,7 +370,7 @@ pub enum Excludes {
     /// The person who asked for the run (or for the rollback, at a rollback's gate).
     #[default]
     Requester,
-    /// Also everybody who has paused, resumed or answered for the run.
+    /// Also everybody who pauses, resumes or answers for the run, before or after signing.
     AnyoneWhoActed,
 }
 

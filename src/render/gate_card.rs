@@ -244,10 +244,8 @@ fn excluded(state: &State, gate: &GateRef, opened: &Gate) -> Vec<String> {
             None => format!("<@{requester}>, who asked; bots"),
         });
     }
-    let GateRef::Phase(phase) = gate else { return lines };
-    let excludes = state.phase(phase).and_then(|phase| phase.gate.as_ref()).map(|gate| gate.excludes).unwrap_or_default();
-    if excludes == Excludes::AnyoneWhoActed {
-        lines.push("whoever has paused, resumed or answered for this run".to_owned());
+    if state.excludes(gate) == Excludes::AnyoneWhoActed {
+        lines.push("whoever pauses, resumes or answers for this run, before or after signing".to_owned());
     }
     lines
 }

@@ -166,6 +166,7 @@ fn withdrawn(state: &State, gate: &GateRef, voter: &Person, why: Withdrawal) -> 
     let why = match why {
         Withdrawal::Removed => "took the signature back",
         Withdrawal::RoleLost => "holds none of the gate's roles any more",
+        Withdrawal::Acted => "has acted on this run after signing",
     };
     Note::new(Colour::Amber, format!("↪ {} {why}: it no longer counts for {}.", person(voter), gate_title(state, gate)))
         .line(still_missing(state, gate))

@@ -11,7 +11,7 @@ use crate::domain::run::{
     Actor, Answer, Event, Failure, FailureKind, GateRef, Input, ListRef, Mode, Outcome, OutputFile, Place, Portion, ReactionVote,
     Reading, StartRequest, Verdict, Vote, begin, decide, evolve, start,
 };
-use crate::domain::runbook::Runbook;
+use crate::domain::runbook::{Excludes, Runbook};
 use crate::domain::{
     ChannelId, Interruption, MessageId, MessageRef, Person, Plan, RoleId, StepKind, StepName, StepTraits, TargetIdentity, UserId,
 };
@@ -83,13 +83,17 @@ struct Story {
 
 impl Story {
     fn begin(mode: Mode) -> Self {
+        Self::of(mode, plan())
+    }
+
+    fn of(mode: Mode, plan: Plan) -> Self {
         let now = Timestamp::from_timestamp(1_800_000_000, 0).unwrap();
         let request = StartRequest {
             run: RunId::from_random(7),
             mode,
             requester: olivia(),
             channel: ChannelId::new(5),
-            plan: plan(),
+            plan,
             at: None,
             held_by: None,
             rehearsal: None,
@@ -390,6 +394,29 @@ fn a_veto_a_new_card_a_broken_glass_and_an_abort() {
     story.say("the rollback's own gate");
     story.live();
     insta::assert_snapshot!(story.transcript);
+}
+
+#[test]
+fn a_signature_whose_author_then_acted_is_struck_from_the_card_with_the_reason() {
+    let mut plan = plan();
+    let gate = plan.runbook.phases.iter_mut().find_map(|phase| phase.gate.as_mut()).unwrap();
+    gate.excludes = Excludes::AnyoneWhoActed;
+    let mut story = Story::of(Mode::Live, plan);
+    story.prepare();
+    story.measure(false);
+    story.vote(&[(dana(), Vote::Sign)]);
+    let shown = |story: &mut Story| {
+        story.transcript.clear();
+        story.live();
+        story.transcript.clone()
+    };
+    assert!(shown(&mut story).contains("✅ `dba`: **Dana**"), "{}", story.transcript);
+    story.transcript.clear();
+    story.put(Input::Pause { by: dana(), reason: "phone rings".to_owned() });
+    assert!(story.transcript.contains("**Dana** has acted on this run after signing"), "{}", story.transcript);
+    let card = shown(&mut story);
+    assert!(!card.contains("✅ `dba`"), "{card}");
+    assert!(card.contains("✅ <@2>: has acted on this run, and this gate leaves such people out"), "{card}");
 }
 
 #[test]

@@ -112,7 +112,12 @@ fn load(file: &str) -> Vec<Value> {
 #[test]
 fn every_event_of_version_1_loads_and_is_written_as_it_was() {
     let mut seen = BTreeSet::new();
-    let files = ["events.json", "events-of-beat-and-incident.json", "events-of-a-pinned-severity.json"];
+    let files = [
+        "events.json",
+        "events-of-beat-and-incident.json",
+        "events-of-a-pinned-severity.json",
+        "events-of-a-void-signature.json",
+    ];
     for json in files.into_iter().flat_map(load) {
         let event: Event = serde_json::from_value(json.clone()).unwrap_or_else(|error| panic!("{error}: {json}"));
         expect_known(&event);

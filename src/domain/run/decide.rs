@@ -22,6 +22,7 @@ pub fn decide(state: &State, now: Timestamp, input: Input) -> Result<Vec<Event>,
         after_the_end(&mut draft, ending.end, input)?;
     } else {
         apply(&mut draft, input)?;
+        gate::leave_out_who_acted(&mut draft);
     }
     advance(&mut draft);
     Ok(draft.events)

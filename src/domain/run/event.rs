@@ -619,6 +619,8 @@ pub enum Withdrawal {
     Removed,
     /// The person holds none of the gate's roles any more.
     RoleLost,
+    /// The person has acted on the run since, and the gate leaves such people out.
+    Acted,
 }
 
 /// Why a gate is closed.

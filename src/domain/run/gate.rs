@@ -1,7 +1,8 @@
 //! Gates: opened, signed, vetoed, expired, checked once more, cleared.
 //!
 //! The rules of sign-off are all here. A vote counts if its author holds a role of the gate, did not ask for
-//! the run, and cast it while every criterion was green. A veto of a required role is final for its card.
+//! the run, and cast it while every criterion was green. A gate may leave out whoever has acted on the run, before or
+//! after they signed. A veto of a required role is final for its card.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +12,7 @@ use super::input::ReactionVote;
 use super::rejection::Rejection;
 use super::schedule::{forecast, gate_expiry, warning_at};
 use super::state::{Gate, Standing, State, StepStatus};
-use crate::domain::runbook::{Excludes, Phase};
+use crate::domain::runbook::Phase;
 use crate::domain::sign_off::quorum;
 use crate::domain::{Person, RoleName, RollbackName, Timestamp, UserId};
 
@@ -255,6 +256,7 @@ fn votes_read(draft: &mut Draft, gate: &GateRef, card: u32, votes: &[ReactionVot
         return;
     }
     taken_back(draft, gate, card, votes);
+    void_of_those_who_acted(draft, gate, card);
     let humans = || votes.iter().filter(|vote| !vote.person.bot);
     for vote in humans().filter(|vote| vote.vote == Vote::Veto) {
         if vote.person.holds_any(&roles) {
@@ -305,6 +307,28 @@ fn signature(draft: &mut Draft, gate: &GateRef, card: u32, vote: &ReactionVote, 
     }
 }
 
+/// Somebody has acted on the run: if they had signed at the gate that waits, and it leaves such people out, their
+/// signature is void from now on.
+pub(super) fn leave_out_who_acted(draft: &mut Draft) {
+    let Some((gate, card)) = draft.state.open_gate().map(|(gate, opened)| (gate.clone(), opened.card)) else { return };
+    if void_of_those_who_acted(draft, &gate, card) {
+        fall_back(draft, &gate, card);
+    }
+}
+
+/// Voids the signatures of people who have acted since, and answers them as if they had signed afterwards. Whether there
+/// was one.
+fn void_of_those_who_acted(draft: &mut Draft, gate: &GateRef, card: u32) -> bool {
+    let signers = draft.state.gates[gate].signers.values();
+    let left_out: Vec<Person> = signers.filter(|person| draft.state.leaves_out(gate, person.id)).cloned().collect();
+    for voter in &left_out {
+        let (gate, voter) = (gate.clone(), voter.clone());
+        draft.push(Event::SignOffWithdrawn { gate: gate.clone(), card, voter: voter.clone(), why: Withdrawal::Acted });
+        draft.push(Event::VoteRefused { gate, card, voter, vote: Vote::Sign, why: VoteRefusal::Acted });
+    }
+    !left_out.is_empty()
+}
+
 fn grant(draft: &mut Draft, gate: &GateRef, card: u32, person: &Person) {
     let digest = draft.state.started.digest;
     draft.push(Event::SignOffGranted { gate: gate.clone(), card, voter: person.clone(), digest });
@@ -312,17 +336,11 @@ fn grant(draft: &mut Draft, gate: &GateRef, card: u32, person: &Person) {
 
 /// Why this person's ✅ does not count now; `None` if it does.
 fn refusal(state: &State, gate: &GateRef, opened: &Gate, person: &Person, roles: &[RoleName]) -> Option<VoteRefusal> {
-    let excludes = match gate {
-        GateRef::Phase(phase) => {
-            state.phase(phase).and_then(|phase| phase.gate.as_ref()).map(|gate| gate.excludes).unwrap_or_default()
-        }
-        GateRef::Rollback(_) => Excludes::Requester,
-    };
     if opened.requester == Some(person.id) {
         Some(VoteRefusal::Requester)
     } else if !person.holds_any(roles) {
         Some(VoteRefusal::WrongRole)
-    } else if excludes == Excludes::AnyoneWhoActed && state.acted.contains(&person.id) {
+    } else if state.leaves_out(gate, person.id) {
         Some(VoteRefusal::Acted)
     } else if !opened.is_green() {
         Some(VoteRefusal::RedCriterion)

@@ -12,7 +12,7 @@ use super::event::{
 use super::message::Owed;
 use crate::domain::beat::Beat;
 use crate::domain::incident::IncidentId;
-use crate::domain::runbook::{self, Checklist, Confirmation, Phase, Rollback, Step};
+use crate::domain::runbook::{self, Checklist, Confirmation, Excludes, Phase, Rollback, Step};
 use crate::domain::sign_off::{Assignment, Quorum, quorum};
 use crate::domain::{
     ChannelId, Digest, Interruption, IssueRef, MessageKey, Person, PhaseName, Plan, RollbackName, RunId, StepKind, StepName,
@@ -62,7 +62,7 @@ pub struct State {
     pub incident: Option<IncidentId>,
     /// The reviews that are owed because somebody opened a gate without its sign-off.
     pub reviews: Vec<Review>,
-    /// Everybody who has paused, resumed, answered or asked for a rollback.
+    /// Everybody who has paused, resumed or answered for it.
     pub acted: BTreeSet<UserId>,
     /// Whether a dry run met a red criterion: it goes on to find more, and ends failed.
     pub rehearsal_red: bool,
@@ -493,6 +493,23 @@ impl State {
             GateRef::Phase(phase) => Some(&self.phase(phase)?.gate.as_ref()?.sign_off),
             GateRef::Rollback(rollback) => Some(&self.rollback_definition(rollback)?.sign_off),
         }
+    }
+
+    /// Whose signature this gate does not accept.
+    #[must_use]
+    pub fn excludes(&self, gate: &GateRef) -> Excludes {
+        match gate {
+            GateRef::Phase(phase) => {
+                self.phase(phase).and_then(|phase| phase.gate.as_ref()).map(|gate| gate.excludes).unwrap_or_default()
+            }
+            GateRef::Rollback(_) => Excludes::Requester,
+        }
+    }
+
+    /// Whether this gate leaves somebody out because they have acted on the run.
+    #[must_use]
+    pub(super) fn leaves_out(&self, gate: &GateRef, user: UserId) -> bool {
+        self.excludes(gate) == Excludes::AnyoneWhoActed && self.acted.contains(&user)
     }
 
     /// How far the sign-off of an opened gate is.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::domain::runbook::Runbook;
+use crate::domain::runbook::{Excludes, Runbook};
 use crate::domain::{
     ChannelId, Interruption, MessageId, MessageRef, Person, Plan, RoleId, RoleName, RunId, StepKind, StepName, StepTraits,
     Timestamp, UserId,
@@ -99,7 +99,11 @@ struct Play {
 
 impl Play {
     fn start(mode: Mode) -> Self {
-        let events = start(at(0), request(mode)).unwrap();
+        Self::of(request(mode))
+    }
+
+    fn of(wish: StartRequest) -> Self {
+        let events = start(at(0), wish).unwrap();
         let state = begin(at(0), &events[0]).unwrap();
         let mut play = Self { state, now: at(0), events };
         play.put(Input::Tick);
@@ -162,11 +166,21 @@ impl Play {
 
     /// Up to the gate, its criteria green.
     fn at_gate() -> Self {
-        let mut play = Self::start(Mode::Live);
-        play.succeed("look");
-        play.succeed("copy");
-        play.measure(true);
-        play
+        Self::start(Mode::Live).to_gate()
+    }
+
+    /// As [`Self::at_gate`], of a gate that leaves out whoever has acted.
+    fn at_strict_gate() -> Self {
+        let mut wish = request(Mode::Live);
+        wish.plan.runbook.phases[1].gate.as_mut().unwrap().excludes = Excludes::AnyoneWhoActed;
+        Self::of(wish).to_gate()
+    }
+
+    fn to_gate(mut self) -> Self {
+        self.succeed("look");
+        self.succeed("copy");
+        self.measure(true);
+        self
     }
 
     /// Past the gate, `switch` under way, `runtime` armed.
@@ -588,6 +602,29 @@ fn any_input() -> impl Strategy<Value = Input> {
     ]
 }
 
+/// What comes where people sign and act in turn: enough of them that somebody is always left who may still sign.
+fn input_at_strict_gate() -> impl Strategy<Value = Input> {
+    let signers = || {
+        let all =
+            vec![dba(), lead(), person(6, &["dba"]), person(7, &["operations_lead"]), person(8, &["dba", "operations_lead"])];
+        proptest::sample::subsequence(all, 0..=5)
+    };
+    let votes = || {
+        let sign = |person| ReactionVote { person, vote: Vote::Sign };
+        signers().prop_map(move |people| people.into_iter().map(sign).collect::<Vec<_>>())
+    };
+    let actor =
+        || prop_oneof![Just(person(4, &["operator"])), Just(dba()), Just(lead()), Just(person(8, &["dba", "operations_lead"]))];
+    let (gate, readings) = (Play::gate, || vec![reading(true)]);
+    prop_oneof![
+        2 => any_input(),
+        6 => (1u32..3, votes()).prop_map(move |(card, votes)| Input::VotesRead { gate: gate(), card, votes }),
+        6 => (1u32..3, votes()).prop_map(move |(card, votes)| Input::GateRechecked { gate: gate(), card, votes, readings: readings(), targets_changed: vec![] }),
+        2 => actor().prop_map(|by| Input::Pause { by, reason: "x".into() }),
+        3 => actor().prop_map(|by| Input::Resume { by }),
+    ]
+}
+
 /// Whether the journal up to here lets the gated steps start: a clearance for this digest by a whole quorum of
 /// people who had signed and did not ask, or by a broken glass.
 fn is_cleared(events: &[Event], digest: crate::domain::Digest) -> bool {
@@ -631,6 +668,34 @@ proptest! {
     }
 
     #[test]
+    fn no_legal_history_starts_a_gated_step_on_the_word_of_somebody_who_acted(inputs in proptest::collection::vec((input_at_strict_gate(), 0i64..60), 1..60)) {
+        let mut play = Play::at_strict_gate();
+        for (input, pause) in inputs {
+            play.now += chrono::TimeDelta::seconds(pause);
+            let _ = play.try_put(input);
+        }
+        let digest = play.state.started.digest;
+        let mut acted = BTreeSet::new();
+        for (index, event) in play.events.iter().enumerate() {
+            match event {
+                Event::Paused { by: Some(by), .. } | Event::Unpaused { by } | Event::Answered { by, .. } => {
+                    acted.insert(by.id);
+                }
+                Event::GateCleared { gate, clearance: Clearance::SignOff { signers }, .. } if *gate == Play::gate() => {
+                    prop_assert!(signers.iter().all(|signer| !acted.contains(&signer.person.id)), "{:?}", play.events);
+                }
+                Event::RollbackArmed { signers, .. } => {
+                    prop_assert!(signers.iter().all(|signer| !acted.contains(&signer.person.id)), "{:?}", play.events);
+                }
+                Event::StepStarted { step, .. } if matches!(step.as_str(), "switch" | "smoke") => {
+                    prop_assert!(is_cleared(&play.events[..index], digest), "{:?}", kinds(&play.events[..=index]));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
     fn every_history_folds_to_the_same_state_and_every_attempt_ends_once(inputs in proptest::collection::vec((any_input(), 0i64..900), 1..60)) {
         let mut play = Play::start(Mode::Live);
         let mut stamps = vec![at(0); play.events.len()];
@@ -660,6 +725,47 @@ fn gate_a_signature_withdrawn_during_the_last_look_is_not_overridden_by_it() {
     assert_eq!(kinds(&play.put(removed)), ["sign_off_withdrawn", "clearance_failed"]);
     assert!(play.recheck(&both).is_empty(), "what was read before the withdrawal comes too late");
     assert_eq!(kinds(&play.votes(&both)), ["sign_off_granted", "quorum_reached"], "it may be given again");
+}
+
+#[test]
+fn gate_a_signature_is_void_once_its_author_has_acted_if_the_gate_leaves_such_people_out() {
+    let (operator, other_dba) = (person(4, &["operator"]), person(6, &["dba"]));
+    let mut play = Play::at_strict_gate();
+    play.votes(&[(&dba(), Vote::Sign)]);
+    let pause = || Input::Pause { by: dba(), reason: "phone rings".to_owned() };
+    assert_eq!(kinds(&play.put(pause())), ["paused", "sign_off_withdrawn", "vote_refused"]);
+    play.put(Input::Resume { by: operator.clone() });
+    let without = [(&dba(), Vote::Sign), (&lead(), Vote::Sign)];
+    assert_eq!(kinds(&play.votes(&without)), ["sign_off_granted"], "one of two counts");
+    let with = [(&dba(), Vote::Sign), (&lead(), Vote::Sign), (&other_dba, Vote::Sign)];
+    assert_eq!(kinds(&play.votes(&with)), ["sign_off_granted", "quorum_reached"]);
+    let events = play.recheck(&with);
+    assert_eq!(kinds(&events), ["gate_cleared", "rollback_armed", "step_started"]);
+    let Event::GateCleared { clearance: Clearance::SignOff { signers }, .. } = &events[0] else { panic!("by signatures") };
+    assert!(signers.iter().map(|signer| signer.person.id).eq([other_dba.id, lead().id]));
+
+    let mut play = Play::at_strict_gate();
+    let both = [(&dba(), Vote::Sign), (&lead(), Vote::Sign)];
+    play.votes(&both);
+    let events = play.put(pause());
+    assert_eq!(kinds(&events), ["paused", "sign_off_withdrawn", "vote_refused", "clearance_failed"], "during the last look");
+    play.put(Input::Resume { by: operator });
+    assert!(play.recheck(&both).is_empty());
+}
+
+#[test]
+fn gate_the_last_look_leaves_out_whom_an_older_journal_still_counts() {
+    let mut play = Play::at_strict_gate();
+    let both = [(&dba(), Vote::Sign), (&lead(), Vote::Sign)];
+    play.votes(&both);
+    // As it was journalled when a signature outlived what its author did afterwards.
+    for event in [Event::Paused { by: Some(dba()), reason: "phone rings".to_owned() }, Event::Unpaused { by: lead() }] {
+        play.state = evolve(play.state.clone(), play.now, &event).unwrap();
+    }
+    let events = play.recheck(&both);
+    assert_eq!(kinds(&events[..4]), ["sign_off_withdrawn", "vote_refused", "sign_off_withdrawn", "vote_refused"]);
+    assert_eq!(kinds(&events[4..]), ["clearance_failed"]);
+    assert_eq!(play.state.step(&step("switch")).attempts, 0);
 }
 
 #[test]

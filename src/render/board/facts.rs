@@ -35,6 +35,7 @@ pub fn fact(state: &State, event: &Event) -> Option<Fact> {
             let why = match why {
                 Withdrawal::Removed => "took the signature back from",
                 Withdrawal::RoleLost => "holds no role any more for",
+                Withdrawal::Acted => "acted on the run after signing, which no longer counts for",
             };
             ("wait", format!("{} {why} {}", voter.name, at(gate)))
         }
