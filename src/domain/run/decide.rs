@@ -52,7 +52,6 @@ fn after_the_end(draft: &mut Draft, end: End, input: Input) -> Result<(), Reject
         | Input::MessageLost(..)
         | Input::VotesRead { .. }
         | Input::VoteRemoved { .. }
-        | Input::StrayVote { .. }
         | Input::GateMeasured { .. }
         | Input::GateRechecked { .. }
         | Input::WhenEvaluated(..)
@@ -80,7 +79,6 @@ fn apply(draft: &mut Draft, input: Input) -> Result<(), Rejection> {
         Input::MessageLost(key, message) => message_lost(draft, key, message),
         Input::VotesRead { gate, card, votes } => gate::votes_observed(draft, &gate, card, &votes),
         Input::VoteRemoved { gate, card, user, vote } => gate::vote_removed(draft, &gate, card, user, vote),
-        Input::StrayVote { gate, card, vote } => gate::stray_vote(draft, &gate, card, &vote),
         Input::GateMeasured { gate, card, readings } => gate::measurement_observed(draft, &gate, card, readings),
         Input::GateRechecked { gate, card, votes, readings, targets_changed } => {
             gate::recheck(draft, &gate, card, Recheck { votes, readings, targets_changed });

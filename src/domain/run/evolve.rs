@@ -305,16 +305,19 @@ fn fold_gate(state: &mut State, stamp: Stamp, event: &Event) -> Option<()> {
         }
         Event::GlassBroken { gate, card, by, reason, skipped, .. } => {
             state.gates.get_mut(gate)?.glass = Some(by.clone());
-            state.reviews.push(Review {
-                gate: gate.clone(),
-                card: *card,
-                by: by.clone(),
-                reason: reason.clone(),
-                skipped: skipped.clone(),
-                at: stamp.at,
-                issue: None,
-                delayed: None,
-            });
+            // Older journals may hold two of one card; one issue is owed.
+            if review(state, gate, *card).is_none() {
+                state.reviews.push(Review {
+                    gate: gate.clone(),
+                    card: *card,
+                    by: by.clone(),
+                    reason: reason.clone(),
+                    skipped: skipped.clone(),
+                    at: stamp.at,
+                    issue: None,
+                    delayed: None,
+                });
+            }
         }
         Event::GateCleared { gate, clearance, .. } => {
             state.gates.get_mut(gate)?.standing = Standing::Cleared { at: stamp.at, clearance: clearance.clone() };
@@ -467,6 +470,8 @@ fn fold_rollback(state: &mut State, stamp: Stamp, event: &Event) -> Option<()> {
             state.question = None;
             state.pause = None;
             let since = state.rollback.as_ref().map_or(stamp.at, |asked| asked.since);
+            // Closing ends the beat: nothing happened any more. Now something does.
+            state.beat = state.beat.or(state.started.beat.map(|every| Beat::since(stamp.at, every)));
             let stage = RollbackStage::Running { target_at: *target_at };
             state.rollback = Some(RollbackState { name: rollback.clone(), by: by.clone(), reason: reason.clone(), since, stage });
             let number = state.owed.iter().filter(|owed| matches!(owed.kind, MessageKind::Progress)).count();
@@ -477,6 +482,7 @@ fn fold_rollback(state: &mut State, stamp: Stamp, event: &Event) -> Option<()> {
             state.rolled_back.push(rollback.clone());
             if let Some(closing) = &mut state.closing {
                 closing.end = End::RolledBack;
+                state.beat = None;
             }
         }
         _ => return None,

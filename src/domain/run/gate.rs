@@ -358,7 +358,8 @@ fn refuse_vote(draft: &mut Draft, gate: &GateRef, card: u32, vote: &ReactionVote
     }
 }
 
-/// The gateway told that a reaction was removed. Believed at once, because it can only take something away.
+/// The gateway told that a reaction was removed. Believed at once: a signature is gone, and a vote that did not count may
+/// be cast again, which counts only if the card's next reading finds it there.
 pub(super) fn vote_removed(draft: &mut Draft, gate: &GateRef, card: u32, user: UserId, vote: Vote) {
     let Some(opened) = live_card(&draft.state, gate, card) else { return };
     if opened.refused.contains_key(&(user, vote)) {
@@ -370,7 +371,7 @@ pub(super) fn vote_removed(draft: &mut Draft, gate: &GateRef, card: u32, user: U
 }
 
 /// A vote on a card that cannot be signed (any more) is answered, once.
-pub(super) fn stray_vote(draft: &mut Draft, gate: &GateRef, card: u32, vote: &ReactionVote) {
+fn stray_vote(draft: &mut Draft, gate: &GateRef, card: u32, vote: &ReactionVote) {
     let Some(opened) = draft.state.gates.get(gate) else { return };
     let settled = opened.is_settled(card, vote.person.id, vote.vote);
     if vote.person.bot || settled || live_card(&draft.state, gate, card).is_some() {
@@ -383,6 +384,9 @@ pub(super) fn stray_vote(draft: &mut Draft, gate: &GateRef, card: u32, vote: &Re
 /// Breaks the glass of the gate that waits.
 pub(super) fn break_glass(draft: &mut Draft, by: Person, reason: String, other_holders: bool) -> Result<(), Rejection> {
     let Some((gate, opened)) = draft.state.open_gate() else { return Err(Rejection::NoOpenGate) };
+    if let Some(by) = &opened.glass {
+        return Err(Rejection::GlassBroken { by: by.name.clone() });
+    }
     if opened.requester == Some(by.id) && other_holders {
         return Err(Rejection::Requester { what: "break the glass" });
     }

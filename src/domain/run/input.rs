@@ -42,15 +42,6 @@ pub enum Input {
         /// Which.
         vote: Vote,
     },
-    /// A vote was cast on a card that is not open (any more).
-    StrayVote {
-        /// Which gate.
-        gate: GateRef,
-        /// Which card.
-        card: u32,
-        /// The vote.
-        vote: ReactionVote,
-    },
     /// The criteria of an open gate were measured.
     GateMeasured {
         /// Which gate.

@@ -75,6 +75,12 @@ pub enum Rejection {
         /// Why, as the runbook says.
         because: String,
     },
+    /// Somebody opened the gate without its signatures already.
+    #[error("{by} has broken the glass of this gate already")]
+    GlassBroken {
+        /// Who.
+        by: String,
+    },
     /// It was carried out already.
     #[error("rollback `{rollback}` has been carried out already")]
     AlreadyRolledBack {
@@ -169,6 +175,7 @@ impl Rejection {
             Self::AlreadyRolledBack { .. } => "already-rolled-back",
             Self::NotArmed { .. } => "not-armed",
             Self::NoOpenGate => "no-open-gate",
+            Self::GlassBroken { .. } => "glass-broken",
             Self::RedCriterion { .. } => "red-criterion",
             Self::QuestionGone => "question-gone",
             Self::WrongAnswer => "wrong-answer",
@@ -200,7 +207,7 @@ impl Rejection {
             Self::PastNoReturn { .. } => "Another rollback of the runbook may still be possible; `/migrate status` shows which.",
             Self::AlreadyRolledBack { .. } => "`/migrate status` shows what else is possible.",
             Self::NotArmed { .. } => "Use `/rollback now` in the run's thread, where the roles can sign.",
-            Self::NoOpenGate => "`/migrate status` shows where the run stands.",
+            Self::NoOpenGate | Self::GlassBroken { .. } => "`/migrate status` shows where the run stands and what it waits for.",
             Self::RedCriterion { .. } => "Mend what it measures, or `/migrate abort`.",
             Self::QuestionGone | Self::NotWaiting => "Look at the newest message in the run's thread.",
             Self::WrongAnswer => "Use one of the buttons on the question.",

@@ -403,6 +403,38 @@ fn break_glass_opens_a_green_gate_and_never_a_red_one() {
 }
 
 #[test]
+fn gate_a_glass_is_broken_once() {
+    let mut play = Play::at_gate();
+    play.put(Input::Pause { by: lead(), reason: "lunch".to_owned() });
+    let glass = |by: Person| Input::BreakGlass { by, reason: "fire".to_owned(), other_holders: true };
+    let first = play.put(glass(person(7, &["break_glass"])));
+    assert_eq!(kinds(&first), ["glass_broken"]);
+    let again = play.try_put(glass(person(8, &["break_glass"]))).unwrap_err();
+    assert_eq!((again.code(), again.to_string().as_str()), ("glass-broken", "p7 has broken the glass of this gate already"));
+
+    // A journal of before may hold it twice: one review is owed and done with.
+    let at = play.now;
+    play.state = evolve(play.state, at, &first[0]).unwrap();
+    let issue = crate::domain::IssueRef { number: 1, url: "https://github.example/1".to_owned() };
+    play.put(Input::ReviewPublished { gate: Play::gate(), card: 1, at: issue });
+    assert!(!pending(&play.state).iter().any(|effect| matches!(effect, Effect::PublishReview { .. })));
+}
+
+#[test]
+fn the_beat_goes_on_during_a_rollback_from_closing() {
+    let mut play = Play::past_gate();
+    std::sync::Arc::make_mut(&mut play.state.started).beat = Some("15m".parse().unwrap());
+    play.succeed("switch");
+    play.succeed("smoke");
+    assert_eq!((play.status(), play.state.beat), (Status::Closing(End::Succeeded), None));
+    play.later(60);
+    play.put(Input::Rollback { rollback: None, by: Actor::Person(requester()), reason: "wrong rows".to_owned() });
+    assert_eq!(kinds(&play.later(15 * 60)), ["status_due"]);
+    play.succeed("switch-back");
+    assert_eq!(play.state.beat, None);
+}
+
+#[test]
 fn a_failure_behind_the_gate_rolls_back_on_the_armed_signatures() {
     let mut play = Play::past_gate();
     play.succeed("switch");
@@ -560,9 +592,11 @@ fn a_phase_that_is_late_asks_instead_of_starting() {
 #[test]
 fn votes_after_the_start_are_answered_too_late() {
     let mut play = Play::past_gate();
-    let vote = ReactionVote { person: lead(), vote: Vote::Veto };
-    let events = play.put(Input::StrayVote { gate: Play::gate(), card: 1, vote });
+    let votes = vec![ReactionVote { person: lead(), vote: Vote::Veto }];
+    let late = Input::VotesRead { gate: Play::gate(), card: 1, votes };
+    let events = play.put(late.clone());
     assert!(matches!(&events[0], Event::VoteRefused { why: VoteRefusal::TooLate, .. }));
+    assert_eq!(play.put(late), [], "once");
     assert!(matches!(play.state.step(&step("switch")).status, StepStatus::Running(_)));
 }
 
@@ -881,7 +915,7 @@ fn a_way_back_that_is_stopped_can_be_started_again() {
 }
 
 #[test]
-fn one_hand_on_the_points_a_plan_that_does_not_describe_its_steps_is_corrupt() {
+fn one_truth_a_plan_that_does_not_describe_its_steps_is_corrupt() {
     let mut wish = request(Mode::Live);
     wish.plan.steps.remove("copy");
     let events = start(at(0), wish).unwrap();
