@@ -166,17 +166,17 @@ impl Play {
 
     /// Up to the gate, its criteria green.
     fn at_gate() -> Self {
-        Self::start(Mode::Live).to_gate()
+        Self::start(Mode::Live).up_to_gate()
     }
 
     /// As [`Self::at_gate`], of a gate that leaves out whoever has acted.
     fn at_strict_gate() -> Self {
         let mut wish = request(Mode::Live);
         wish.plan.runbook.phases[1].gate.as_mut().unwrap().excludes = Excludes::AnyoneWhoActed;
-        Self::of(wish).to_gate()
+        Self::of(wish).up_to_gate()
     }
 
-    fn to_gate(mut self) -> Self {
+    fn up_to_gate(mut self) -> Self {
         self.succeed("look");
         self.succeed("copy");
         self.measure(true);
