@@ -174,7 +174,7 @@ async fn an_expired_gate_and_votes_on_a_card_of_before_are_told_in_chat() {
     let bot = Bot::rest(quiet()).await;
     let (mut play, key, old) = at_gate(&bot).await;
     told(&bot, &mut play).await;
-    play.later(30 * 60);
+    play.later(60 * 60);
     let closed = told(&bot, &mut play).await.concat();
     for part in [
         "⛔ The gate of **Cutover** is closed: nobody opened it in time.",
