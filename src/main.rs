@@ -226,6 +226,7 @@ async fn plan(parts: &Parts, runbook: &RunbookName, parameters: IndexMap<Paramet
             anyhow::anyhow!(with_suggestion(&problem.to_string(), runbook.as_str(), known))
         }
         PlanProblem::Missing(_) => anyhow::anyhow!("{problem}; give each with `-p NAME=VALUE`"),
+        PlanProblem::Invalid(mistakes) => anyhow::anyhow!("no plan could be made:\n  {}", mistakes.join("\n  ")),
         problem => problem.into(),
     })?;
     write!(io::stdout(), "{}", render::plan::text(&plan))?;
