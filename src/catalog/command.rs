@@ -23,6 +23,18 @@ pub(super) const MESSAGE_COMMANDS_MAX: usize = 15;
 /// The verb that works on a message, and on nothing else.
 const ON_MESSAGE: &str = "mark_message";
 
+/// The verbs with power over runs and definitions, in words. A command with one of them and no `allow` would be everybody's.
+const GUARDED: [(&str, &str); 8] = [
+    ("start_run", "start a run"),
+    ("pause_run", "pause a run"),
+    ("resume_run", "let a paused run go on"),
+    ("abort_run", "abort a run"),
+    ("close_run", "close a run and with it its way back"),
+    ("rollback_run", "ask for a rollback"),
+    ("break_glass", "open a gate without its sign-off"),
+    ("reload_definitions", "put other definitions into use"),
+];
+
 /// What is known of the runbooks when commands are checked.
 pub(super) struct Known<'c> {
     pub(super) runbooks: &'c [Runbook],
@@ -74,6 +86,7 @@ impl CommandCheck<'_> {
         for role in node.get("allow").map(Node::items).unwrap_or_default() {
             step::check_role(Some(role), self.context, report);
         }
+        check_guarded(node, report);
         let options = node.get("options").map(Node::items).unwrap_or_default();
         check_list_length(node.get("options"), "options", report);
         check_unique(options, "option", report);
@@ -134,6 +147,18 @@ impl CommandCheck<'_> {
                 report.error(node.span.clone(), format!("unknown runbook `{name}`")).suggest(name, names);
             }
         }
+    }
+}
+
+fn check_guarded(holder: &Node, report: &mut Report<'_>) {
+    let Some(verb) = holder.get("do") else { return };
+    // A verb without arguments stands alone, or before a colon with nothing behind it.
+    let name = verb.text().or_else(|| verb.entries().first().map(|entry| entry.key.as_str()));
+    let guarded = GUARDED.iter().find(|(guarded, _)| Some(*guarded) == name);
+    let named = !holder.get("allow").map(Node::items).unwrap_or_default().is_empty();
+    if let (Some((_, power)), false) = (guarded, named) {
+        let message = format!("without `allow`, everybody in the server could {power}");
+        report.error(verb.span.clone(), message).help("name the roles that may, e.g. `allow: [operator]`");
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Command {
     /// Its subcommands; empty if the command itself does something.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subcommands: Vec<Subcommand>,
-    /// For a command without subcommands: who may use it. Empty: everybody.
+    /// For a command without subcommands: who may use it. Empty: everybody, if the verb has no power over runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<RoleName>,
     /// For a command without subcommands: its options.
@@ -66,7 +66,7 @@ pub struct Subcommand {
     pub name: String,
     /// What it is for, at most 100 characters.
     pub help: String,
-    /// Who may use it. Empty: everybody.
+    /// Who may use it. Empty: everybody, if the verb has no power over runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<RoleName>,
     /// Its options, required ones first.

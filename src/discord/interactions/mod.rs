@@ -4,8 +4,9 @@
 //! who may, whether a form is needed) comes from memory; all work follows after it. An interaction whose first answer
 //! Discord refuses is not acted upon: it was answered before (a repeated event) or the person was told that it failed.
 //!
-//! Permission is checked twice: here by the roles that came with the interaction, as the settings map them, and by the
-//! run itself with the roles as its plan pinned them.
+//! Permission is checked here by the roles that came with the interaction, as the settings map them. What the runbook
+//! itself gives to roles (rollbacks, questions, confirmations, checklists) the run checks once more, with the roles as its
+//! plan pinned them.
 
 mod acts;
 mod complete;
