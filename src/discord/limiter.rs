@@ -1,9 +1,10 @@
 //! Discord's limits as they apply to our own requests: a table that says go, wait or refuse.
 //!
 //! Invariants: in a bucket that is known no more requests are in flight than its last answer left; in one that is
-//! not, one at a time; requests of one bucket leave in the order in which they came. The table never waits and
-//! never reads a clock: instants are given to it. It runs by the wall even where the bot's clock is sped up,
-//! because the other side's windows do.
+//! not, one at a time; requests of one bucket leave in the order in which they came; those that the global limit alone
+//! holds back leave by their [`Turn`], because after a restart with hundreds of open incidents a missed status update
+//! must not wait behind every card that is looked at again. The table never waits and never reads a clock: instants
+//! are given to it. It runs by the wall even where the bot's clock is sped up, because the other side's windows do.
 //!
 //! Sources: <https://discord.com/developers/docs/topics/rate-limits>; buckets, numbers and windows are read from
 //! the answers' headers and never hard-coded, save for the two totals below, which no header tells.
@@ -73,6 +74,14 @@ impl RouteKey {
         Self { route, major, counts_globally: !carries_token }
     }
 
+    fn turn(&self) -> Turn {
+        match &*self.route {
+            route if route.starts_with("POST ") => Turn::Say,
+            "PATCH /channels/{id}/messages/{id}" => Turn::Refresh,
+            _ => Turn::Ask,
+        }
+    }
+
     /// Method and template, without any id: fit for logs and people.
     pub(super) fn route(&self) -> &str {
         &self.route
@@ -81,6 +90,17 @@ impl RouteKey {
     fn bucket(&self, name: &str) -> BucketKey {
         BucketKey { name: name.to_owned(), major: self.major.clone() }
     }
+}
+
+/// Who goes first when the global limit holds many back; among equals, who came first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// Something new: a message that is owed, a thread for it.
+    Say,
+    /// What is read, or changed in passing.
+    Ask,
+    /// A message that stands is brought up to date; the next edit makes up for a late one.
+    Refresh,
 }
 
 /// A bucket: the name Discord gave it, or the route while it has none, for one major parameter.
@@ -96,6 +116,12 @@ pub(super) struct Place {
     key: RouteKey,
     bucket: BucketKey,
     in_flight: bool,
+}
+
+impl Place {
+    fn turn(&self) -> (Turn, u64) {
+        (self.key.turn(), self.number)
+    }
 }
 
 /// What a request may do now.
@@ -147,6 +173,8 @@ pub(super) struct Limits {
     blocks: HashMap<BucketKey, Instant>,
     /// When the requests of the last [`GLOBAL_WINDOW`] left.
     sent: VecDeque<Instant>,
+    /// The requests that nothing but the global limit held back when they last asked.
+    held: BTreeSet<(Turn, u64)>,
     global_block: Option<Instant>,
     /// Set while the address itself is refused: then nothing is exempt.
     address_block: Option<Instant>,
@@ -172,26 +200,28 @@ impl Limits {
         }
         self.follow_bucket(place);
         let closed = self.blocks.get(&place.key.bucket(&place.key.route)).copied();
-        let global = self.global_gate(&place.key);
+        let global = self.global_block.filter(|_| place.key.counts_globally);
         let bucket = self.buckets.entry(place.bucket.clone()).or_default();
         let room = bucket.room(place.number, now);
-        if let Some(until) = [closed, global, self.address_block].into_iter().flatten().max() {
+        let shut = [closed, global, self.address_block].into_iter().flatten().max();
+        if shut.is_some() || room.is_err() {
+            // Whoever cannot leave anyhow takes nobody's turn.
+            self.held.remove(&place.turn());
+            return Admission::Wait(shut.or(room.err().flatten()));
+        }
+        if let Err(until) = self.global_turn(place, now) {
             return Admission::Wait(Some(until));
         }
-        if let Err(until) = room {
-            return Admission::Wait(until);
-        }
+        let bucket = self.buckets.entry(place.bucket.clone()).or_default();
         bucket.waiting.remove(&place.number);
         bucket.in_flight += 1;
         place.in_flight = true;
-        if place.key.counts_globally {
-            self.sent.push_back(now);
-        }
         Admission::Go
     }
 
     /// Ends a request's stay. Without an answer it counts as used up if it had left: it may have arrived.
     pub(super) fn end(&mut self, place: &Place, seen: Option<Seen<'_>>, now: Instant) {
+        self.held.remove(&place.turn());
         // The queue may have moved since the request last looked.
         for key in [self.bucket_of(&place.key), place.bucket.clone()] {
             if let Some(bucket) = self.buckets.get_mut(&key) {
@@ -249,12 +279,20 @@ impl Limits {
         }
     }
 
-    fn global_gate(&self, key: &RouteKey) -> Option<Instant> {
-        if !key.counts_globally {
-            return None;
+    /// Whether the global limit lets the request leave now, which is then as good as gone; if not, when to ask again. Every
+    /// request that is held asks when the next place becomes free, so that no place waits for one that sleeps.
+    fn global_turn(&mut self, place: &Place, now: Instant) -> Result<(), Instant> {
+        if !place.key.counts_globally {
+            return Ok(());
         }
-        let full = self.sent.front().filter(|_| self.sent.len() >= GLOBAL_MAX).map(|&oldest| oldest + GLOBAL_WINDOW);
-        full.max(self.global_block)
+        self.held.insert(place.turn());
+        let free = GLOBAL_MAX.saturating_sub(self.sent.len());
+        if !self.held.iter().take(free).any(|held| *held == place.turn()) {
+            return Err(self.sent.front().map_or(now + RESET_SLACK, |&oldest| oldest + GLOBAL_WINDOW));
+        }
+        self.held.remove(&place.turn());
+        self.sent.push_back(now);
+        Ok(())
     }
 
     fn learn(&mut self, key: &RouteKey, seen: &Seen<'_>, now: Instant) {

@@ -231,6 +231,48 @@ fn fifty_requests_leave_in_a_second_and_the_next_waits() {
 }
 
 #[test]
+fn what_is_new_is_said_before_what_is_read_and_what_is_only_refreshed() {
+    let mut bench = Bench::new();
+    bench.leave(posting(1));
+    bench.pass(0.5);
+    for channel in 2..=50 {
+        bench.leave(posting(channel));
+    }
+    let editing = RouteKey::of(&Method::PATCH, "/channels/51/messages/1");
+    let reading = RouteKey::of(&Method::GET, "/channels/52/messages");
+    let (mut edit, mut read) = (bench.enter(editing), bench.enter(reading));
+    let (mut given_up, mut first, mut second) = (bench.enter(posting(53)), bench.enter(posting(54)), bench.enter(posting(55)));
+    for place in [&mut edit, &mut read, &mut given_up, &mut second, &mut first] {
+        assert_eq!(bench.wait_of(place), Some(seconds(0.6)));
+    }
+    bench.limits.end(&given_up, None, bench.now);
+    bench.pass(0.6);
+    assert!(!bench.goes(&mut edit) && !bench.goes(&mut read) && !bench.goes(&mut second), "one place is free");
+    assert!(bench.goes(&mut first));
+    bench.pass(0.5);
+    for place in [&mut edit, &mut read, &mut second] {
+        assert!(bench.goes(place), "there is room for all");
+    }
+}
+
+#[test]
+fn who_is_held_back_by_its_own_bucket_too_takes_nobodys_turn() {
+    let mut bench = Bench::new();
+    let first = bench.leave(posting(1));
+    bench.pass(0.5);
+    for channel in 2..=50 {
+        bench.leave(posting(channel));
+    }
+    bench.answered(&first, &told("b", 5, 1, "5"));
+    let (mut second, mut edit) = (bench.enter(posting(1)), bench.enter(RouteKey::of(&Method::PATCH, "/channels/2/messages/1")));
+    assert!(!bench.goes(&mut second) && !bench.goes(&mut edit));
+    bench.answered(&first, &told("b", 5, 0, "5"));
+    bench.pass(0.6);
+    assert!(!bench.goes(&mut second), "its channel has had its five");
+    assert!(bench.goes(&mut edit));
+}
+
+#[test]
 fn eight_thousand_refusals_in_ten_minutes_stop_everything_save_shared_ones() {
     let mut bench = Bench::new();
     for refused in 0..INVALID_MAX {
