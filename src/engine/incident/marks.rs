@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt as _};
 use tracing::{debug, warn};
 
 use super::with_runs;
@@ -9,17 +10,25 @@ use crate::domain::ChannelId;
 use crate::domain::incident::{IncidentId, Input};
 use crate::engine::shared::Shared;
 
+/// How many incidents' marks are read at once. After a restart there may be hundreds to look at, and what is said meanwhile
+/// goes the same way; a look that has to wait too long is given up.
+const LOOKS_AT_ONCE: usize = 4;
+
 /// Reads the marks of the incident that lives in this channel, or of all that are open, and puts on their timelines
 /// what is not there yet. Returns at once.
 pub(crate) fn look_for_marks(shared: &Arc<Shared>, channel: Option<ChannelId>) {
-    for incident in in_channels(shared, channel) {
-        let shared = Arc::clone(shared);
-        let active = shared.activity.begin();
-        tokio::spawn(async move {
-            look(&shared, incident).await;
-            drop(active);
+    let incidents = in_channels(shared, channel);
+    let (active, stop) = (shared.activity.begin(), shared.stop.clone());
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let looks = stream::iter(incidents).for_each_concurrent(LOOKS_AT_ONCE, move |incident| {
+            let shared = Arc::clone(&shared);
+            async move { look(&shared, incident).await }
         });
-    }
+        // Hundreds of looks must not hold up the end; the next process looks again.
+        let _ = stop.run_until_cancelled(looks).await;
+        drop(active);
+    });
 }
 
 fn in_channels(shared: &Shared, channel: Option<ChannelId>) -> Vec<IncidentId> {
