@@ -5,6 +5,7 @@
 
 mod actions;
 mod architecture;
+mod beat;
 mod cutover;
 mod definitions;
 mod demo;
