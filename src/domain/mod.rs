@@ -11,6 +11,7 @@ pub mod command;
 mod corrupt;
 mod digest;
 mod duration;
+mod gist;
 mod hash;
 mod ids;
 pub mod incident;
@@ -27,6 +28,7 @@ pub use action::{ActionSpec, Effect};
 pub use corrupt::CorruptJournal;
 pub use digest::{Digest, canonical_json};
 pub use duration::{Duration, Offset};
+pub use gist::gist;
 pub use hash::{Hash, InvalidHash};
 pub use ids::{
     ActionName, ChannelId, GuildId, InvalidName, MessageId, MessageRef, ParameterName, Person, PhaseName, RoleId, RoleName,

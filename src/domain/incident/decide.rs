@@ -11,7 +11,7 @@ use super::policy::Severity;
 use super::rejection::Rejection;
 use super::state::State;
 use super::timeline::Happening;
-use crate::domain::{MessageKey, MessageRef, Person, Timestamp};
+use crate::domain::{MessageKey, MessageRef, Person, Timestamp, gist};
 
 /// The longest note, update or summary, in characters: it stands in one message beside other words.
 const TEXT_MAX: usize = 1_500;
@@ -102,7 +102,8 @@ fn observe(draft: &mut Draft, input: Input) {
             Event::StatusPageTold { sequence, outcome }
         }
         Input::IssuePublished { issue, at, revision } => Event::IssuePublished { issue, at, revision },
-        Input::IssueDelayed { issue, why } if state.post_mortem.delayed.as_ref() != Some(&why) => {
+        // Tried again for hours, it may fail in the same few ways over and over: each is told once.
+        Input::IssueDelayed { issue, why } if !state.post_mortem.delays_told.contains(&gist(&why)) => {
             Event::IssueDelayed { issue, why }
         }
         Input::ReviewScheduled { at, event, why } if state.review.is_none() => Event::ReviewScheduled { at, event, why },

@@ -9,7 +9,7 @@ use super::policy::Severity;
 use super::state::{Acknowledgement, ActionItem, Page, PostMortem, Published, Resolution, Review, State};
 use super::timeline::{Entry, Happening};
 use crate::domain::beat::Beat;
-use crate::domain::{CorruptJournal, MessageKey, MessageRef, Timestamp};
+use crate::domain::{CorruptJournal, MessageKey, MessageRef, Timestamp, gist};
 
 /// The state after an incident's first event.
 ///
@@ -128,6 +128,7 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
         Event::PublishRequested { by } => state.post_mortem.requested_by = Some(by.clone()),
         Event::IssuePublished { issue, at, revision } => {
             state.post_mortem.delayed = None;
+            state.post_mortem.delays_told.clear();
             match issue {
                 IssueKind::PostMortem => state.post_mortem.published = Some(Published { at: at.clone(), revision: *revision }),
                 IssueKind::Action(number) => {
@@ -137,7 +138,10 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
                 }
             }
         }
-        Event::IssueDelayed { why, .. } => state.post_mortem.delayed = Some(why.clone()),
+        Event::IssueDelayed { why, .. } => {
+            state.post_mortem.delays_told.insert(gist(why));
+            state.post_mortem.delayed = Some(why.clone());
+        }
         Event::ReviewScheduled { at, event, .. } => {
             state.review = Some(Review { at: *at, event: *event, reminded: false });
         }

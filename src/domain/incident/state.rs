@@ -1,6 +1,6 @@
 //! Where an incident stands: the fold of its events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::NaiveDate;
@@ -114,8 +114,10 @@ pub struct PostMortem {
     pub revision: u32,
     /// Where its issue stands, and what that shows.
     pub published: Option<Published>,
-    /// Why the newest try to publish did not work, until one does.
+    /// Why publishing does not work, as it was told last; `None` since it has worked.
     pub delayed: Option<String>,
+    /// The [gists](crate::domain::gist) of everything that was told about it since it has last worked.
+    pub delays_told: BTreeSet<String>,
 }
 
 /// Where an issue stands.

@@ -366,6 +366,21 @@ fn the_status_page_hears_of_a_customer_facing_incident_and_of_no_other() {
     assert_eq!(inner.state.status_page_wanted, 0);
 }
 
+#[test]
+fn each_kind_of_delay_is_told_once_until_publishing_works() {
+    let mut case = Case::settled(Severity::Sev3);
+    case.resolve();
+    case.does(Input::Publish { by: person(2, "Ivo") });
+    let delayed = |why: &str| Input::IssueDelayed { issue: IssueKind::PostMortem, why: why.to_owned() };
+    let told: Vec<usize> = ["limited, request 7C", "limited, request 8D", "GitHub answers 500", "limited, request 9E"]
+        .map(|why| case.does(delayed(why)).len())
+        .into();
+    assert_eq!(told, [1, 0, 1, 0]);
+    let at = IssueRef { number: 1, url: "https://github.example/issues/1".to_owned() };
+    case.does(Input::IssuePublished { issue: IssueKind::PostMortem, at, revision: 1 });
+    assert_eq!(case.does(delayed("limited, request 1F")).len(), 1, "it is another trouble by now");
+}
+
 mod properties {
     use proptest::prelude::*;
 

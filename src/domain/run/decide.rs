@@ -7,9 +7,9 @@ use super::input::{Input, Outcome};
 use super::message::MessageKind;
 use super::rejection::Rejection;
 use super::rollback;
-use super::state::{RollbackStage, State, StepStatus, confirmation};
+use super::state::{Review, RollbackStage, State, StepStatus, confirmation};
 use super::step;
-use crate::domain::{MessageKey, MessageRef, Person, StepKind, StepName, Timestamp};
+use crate::domain::{MessageKey, MessageRef, Person, StepKind, StepName, Timestamp, gist};
 
 /// The events that follow from `input` at `now`, everything that comes next by itself included. Empty if
 /// nothing changes: an observation that says nothing new, an outcome of an attempt that is over.
@@ -114,8 +114,8 @@ fn apply(draft: &mut Draft, input: Input) -> Result<(), Rejection> {
             }
         }
         Input::ReviewDelayed { gate, card, why } => {
-            // The same trouble again is no news.
-            if owes_review(&draft.state, &gate, card).is_some_and(|delayed| delayed.as_ref() != Some(&why)) {
+            // Tried again for hours, it may fail in the same few ways over and over: each is told once.
+            if owes_review(&draft.state, &gate, card).is_some_and(|review| !review.delays_told.contains(&gist(&why))) {
                 draft.push(Event::ReviewDelayed { gate, card, why });
             }
         }
@@ -126,10 +126,9 @@ fn apply(draft: &mut Draft, input: Input) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Why a review is not published yet, if one is owed.
-fn owes_review<'a>(state: &'a State, gate: &GateRef, card: u32) -> Option<&'a Option<String>> {
-    let owed = state.reviews.iter().find(|review| review.gate == *gate && review.card == card && review.issue.is_none())?;
-    Some(&owed.delayed)
+/// The review of this card, as long as it is owed.
+fn owes_review<'a>(state: &'a State, gate: &GateRef, card: u32) -> Option<&'a Review> {
+    state.reviews.iter().find(|review| review.gate == *gate && review.card == card && review.issue.is_none())
 }
 
 fn given(reason: String) -> Result<String, Rejection> {

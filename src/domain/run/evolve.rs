@@ -10,7 +10,7 @@ use super::state::{
     StepStatus,
 };
 use crate::domain::beat::Beat;
-use crate::domain::{CorruptJournal, MessageKey, MessageRef, RollbackName, StepKind, StepName, Timestamp};
+use crate::domain::{CorruptJournal, MessageKey, MessageRef, RollbackName, StepKind, StepName, Timestamp, gist};
 
 /// The state after a run's first event.
 ///
@@ -163,6 +163,7 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
         }
         Event::ReviewDelayed { gate, card, why } => {
             let review = review(&mut state, gate, *card).ok_or_else(|| corrupt("no such review was owed"))?;
+            review.delays_told.insert(gist(why));
             review.delayed = Some(why.clone());
         }
         Event::Ended { end, by, reason } => {
@@ -316,6 +317,7 @@ fn fold_gate(state: &mut State, stamp: Stamp, event: &Event) -> Option<()> {
                     at: stamp.at,
                     issue: None,
                     delayed: None,
+                    delays_told: BTreeSet::new(),
                 });
             }
         }

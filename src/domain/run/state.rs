@@ -93,8 +93,10 @@ pub struct Review {
     pub at: Timestamp,
     /// Its issue, once that stands.
     pub issue: Option<IssueRef>,
-    /// Why it does not stand yet, if a try has failed.
+    /// Why it does not stand yet, as it was told last.
     pub delayed: Option<String>,
+    /// The [gists](crate::domain::gist) of everything that was told about it.
+    pub delays_told: BTreeSet<String>,
 }
 
 /// Who stopped something, and why.
