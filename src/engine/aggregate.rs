@@ -83,8 +83,11 @@ pub(super) trait Aggregate: Send + Sync + Sized + 'static {
     /// The input for "the message that stood there is gone".
     fn lost(key: MessageKey, at: MessageRef) -> Self::Input;
 
-    /// The input for "the place where its messages belong is gone", for a kind that can be given another.
-    fn displaced(state: &Self::State) -> Option<Self::Input>;
+    /// The input for "chat does not take this message until a person has mended something", for a kind that shows it.
+    fn refused(key: &MessageKey, why: &str) -> Option<Self::Input>;
+
+    /// The input for "the place where this message belongs is gone", if it can be given another.
+    fn displaced(state: &Self::State, key: &MessageKey) -> Option<Self::Input>;
 
     /// Drops the progress of what is no longer under way.
     fn drop_settled(state: &Self::State, progress: &mut Self::Progress);

@@ -54,12 +54,13 @@ impl<A: Aggregate> Flight<A> {
                 Ok(message) => return self.report(A::posted(key, message)),
                 Err(error @ PortError::Refused { .. }) => {
                     warn!(id = %self.id, %key, %error, "not posted; the messages after it do not wait for it");
+                    A::refused(&key, &error.to_string()).into_iter().for_each(|input| self.report(input));
                     return self.refused.store(true, Ordering::Release);
                 }
                 Err(error @ (PortError::Later { .. } | PortError::Gone { .. })) => {
                     // The answer may have been lost after the message was made.
                     search = true;
-                    if let (PortError::Gone { .. }, Some(input)) = (&error, A::displaced(&snapshot.state)) {
+                    if let (PortError::Gone { .. }, Some(input)) = (&error, A::displaced(&snapshot.state, &key)) {
                         self.report(input);
                     }
                     if !self.later(active, &error, &mut pause).await {

@@ -363,8 +363,14 @@ fn an_incidents_card_and_update_tell_where_its_runs_stand() {
     let guild = crate::domain::GuildId::new(9);
     let view = incident::View { state: &state, head: &head, runs: &runs, guild, now: story.now };
     let kind = crate::domain::incident::MessageKind::Beat { due: story.now, missed: 0 };
-    let owed =
-        crate::domain::incident::Owed { key: MessageKey::new("beat/9"), kind, generation: 1, since: story.now, posted: None };
+    let owed = crate::domain::incident::Owed {
+        key: MessageKey::new("beat/9"),
+        kind,
+        generation: 1,
+        since: story.now,
+        posted: None,
+        refused: None,
+    };
     insta::assert_snapshot!(incident::message(view, &owed).text());
     assert!(incident::status::one(view).text().contains("waits for sign-off"), "the card names its runs");
 }

@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 
 use super::effect::{Effect, pending};
 use super::event::{Event, Facts, ResponderRole};
-use super::evolve::{evolve, posted};
+use super::evolve::evolve;
 use super::input::Input;
 use super::open::TITLE_MAX;
 use super::policy::Severity;
@@ -57,6 +57,7 @@ fn apply(draft: &mut Draft, input: Input) -> Result<(), Rejection> {
         | Input::ChannelDeleted
         | Input::MessagePosted(..)
         | Input::MessageLost(..)
+        | Input::MessageRefused(..)
         | Input::SummaryPinned(_)
         | Input::Paged { .. }
         | Input::StatusPageTold { .. }
@@ -93,7 +94,10 @@ fn observe(draft: &mut Draft, input: Input) {
         Input::ChannelArchived if state.archived_at.is_none() => Event::ChannelArchived,
         Input::ChannelDeleted => Event::ChannelDeleted,
         Input::MessagePosted(key, message) if owes(state, &key) => Event::MessagePosted { key, message },
-        Input::MessageLost(key, message) if posted(state, &key) == Some(message) => Event::MessageLost { key },
+        // What was said once and then deleted by somebody is not said again.
+        Input::MessageLost(key, message) if stands(state, &key, message) => Event::MessageLost { key },
+        // The same trouble again is no news.
+        Input::MessageRefused(key, why) if is_news(state, &key, &why) => Event::MessageRefused { key, why },
         Input::SummaryPinned(message) if state.pinned != Some(message) => Event::SummaryPinned { message },
         Input::Paged { level, outcome } if state.pages.get(&level).is_some_and(|page| page.outcome.is_none()) => {
             Event::Paged { level, outcome }
@@ -115,6 +119,15 @@ fn observe(draft: &mut Draft, input: Input) {
 
 fn owes(state: &State, key: &MessageKey) -> bool {
     state.owed.iter().any(|owed| owed.key == *key && owed.posted.is_none())
+}
+
+/// Whether this copy of a message that is kept current stands in chat, as far as anybody knows.
+fn stands(state: &State, key: &MessageKey, message: MessageRef) -> bool {
+    state.owed.iter().any(|owed| owed.key == *key && owed.posted == Some(message) && owed.kind.is_live())
+}
+
+fn is_news(state: &State, key: &MessageKey, why: &str) -> bool {
+    state.owed.iter().any(|owed| owed.key == *key && owed.posted.is_none() && owed.refused.as_deref() != Some(why))
 }
 
 fn still_open(state: &State) -> Result<(), Rejection> {
@@ -273,6 +286,7 @@ fn after_the_end(input: Input) -> Result<Vec<Event>, Rejection> {
         | Input::ChannelDeleted
         | Input::MessagePosted(..)
         | Input::MessageLost(..)
+        | Input::MessageRefused(..)
         | Input::SummaryPinned(_)
         | Input::Paged { .. }
         | Input::StatusPageTold { .. }

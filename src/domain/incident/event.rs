@@ -47,6 +47,13 @@ pub enum Event {
         /// Which.
         key: MessageKey,
     },
+    /// Chat does not take an owed message until a person has mended something; it is owed still.
+    MessageRefused {
+        /// Which.
+        key: MessageKey,
+        /// Why, for people.
+        why: String,
+    },
     /// The summary card is pinned in the channel.
     SummaryPinned {
         /// Which copy of it.
@@ -358,6 +365,7 @@ pub fn kind_of(event: &Event) -> &'static str {
         Event::ChannelDeleted => "channel_deleted",
         Event::MessagePosted { .. } => "message_posted",
         Event::MessageLost { .. } => "message_lost",
+        Event::MessageRefused { .. } => "message_refused",
         Event::SummaryPinned { .. } => "summary_pinned",
         Event::Paged { .. } => "paged",
         Event::StatusPageTold { .. } => "status_page_told",

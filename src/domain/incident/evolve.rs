@@ -9,7 +9,7 @@ use super::policy::Severity;
 use super::state::{Acknowledgement, ActionItem, Page, PostMortem, Published, Resolution, Review, State};
 use super::timeline::{Entry, Happening};
 use crate::domain::beat::Beat;
-use crate::domain::{CorruptJournal, MessageKey, MessageRef, Timestamp, gist};
+use crate::domain::{CorruptJournal, MessageKey, Timestamp, gist};
 
 /// The state after an incident's first event.
 ///
@@ -78,11 +78,15 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
         Event::DeletionDue => state.deletion_due = true,
         Event::ChannelDeleted => state.closed_at = Some(at),
         Event::MessagePosted { key, message } => {
-            find(&mut state, key).ok_or_else(|| corrupt("nobody owed this message"))?.posted = Some(*message);
+            let owed = find(&mut state, key).ok_or_else(|| corrupt("nobody owed this message"))?;
+            (owed.posted, owed.refused) = (Some(*message), None);
         }
         Event::MessageLost { key } => {
             let owed = find(&mut state, key).ok_or_else(|| corrupt("nobody owed this message"))?;
             owe_anew(owed, at);
+        }
+        Event::MessageRefused { key, why } => {
+            find(&mut state, key).ok_or_else(|| corrupt("nobody owed this message"))?.refused = Some(why.clone());
         }
         Event::SummaryPinned { message } => state.pinned = Some(*message),
         Event::Paged { level, outcome } => {
@@ -157,7 +161,7 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
 }
 
 fn owed(since: Timestamp, key: String, kind: MessageKind) -> Owed {
-    Owed { key: MessageKey::new(key), kind, generation: 0, since, posted: None }
+    Owed { key: MessageKey::new(key), kind, generation: 0, since, posted: None, refused: None }
 }
 
 fn find<'a>(state: &'a mut State, key: &MessageKey) -> Option<&'a mut Owed> {
@@ -221,12 +225,7 @@ fn channel_lost(state: &mut State, at: Timestamp) {
 }
 
 fn owe_anew(owed: &mut Owed, at: Timestamp) {
-    owed.posted = None;
+    (owed.posted, owed.refused) = (None, None);
     owed.generation += 1;
     owed.since = at;
-}
-
-/// Where a message stands, if it does.
-pub(super) fn posted(state: &State, key: &MessageKey) -> Option<MessageRef> {
-    state.owed.iter().find(|owed| owed.key == *key).and_then(|owed| owed.posted)
 }

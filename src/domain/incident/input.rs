@@ -32,6 +32,8 @@ pub enum Input {
     MessagePosted(MessageKey, MessageRef),
     /// A posted message is gone or can no longer be edited. Names the very message.
     MessageLost(MessageKey, MessageRef),
+    /// Chat does not take an owed message until a person has mended something: why, for people.
+    MessageRefused(MessageKey, String),
     /// This copy of the summary card is pinned.
     SummaryPinned(MessageRef),
     /// Somebody was woken, or could not be.

@@ -16,6 +16,8 @@ pub struct Owed {
     pub since: Timestamp,
     /// Where it stands, once it is visible.
     pub posted: Option<MessageRef>,
+    /// Why chat does not take it until a person has mended something, as long as that is so.
+    pub refused: Option<String>,
 }
 
 /// What a message shows.
@@ -81,6 +83,7 @@ pub(super) fn is_noteworthy(event: &Event) -> bool {
         | Event::ChannelDeleted
         | Event::MessagePosted { .. }
         | Event::MessageLost { .. }
+        | Event::MessageRefused { .. }
         | Event::SummaryPinned { .. }
         | Event::StatusDue { .. }
         | Event::FactsGiven { .. }

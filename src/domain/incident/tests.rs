@@ -367,6 +367,33 @@ fn the_status_page_hears_of_a_customer_facing_incident_and_of_no_other() {
 }
 
 #[test]
+fn what_was_said_once_and_deleted_is_not_said_again() {
+    let mut case = Case::settled(Severity::Sev1);
+    case.at(16).does(Input::Note { by: person(1, "Olga"), text: "a password by mistake".to_owned() });
+    case.post_all();
+    let lost = |owed: &Owed| Input::MessageLost(owed.key.clone(), owed.posted.unwrap());
+    for owed in case.state.owed.clone() {
+        let expected = if owed.kind.is_live() { vec![Event::MessageLost { key: owed.key.clone() }] } else { vec![] };
+        assert_eq!(case.does(lost(&owed)), expected, "{}", owed.key);
+    }
+}
+
+#[test]
+fn that_chat_refuses_a_message_is_remembered_until_it_is_taken() {
+    let mut case = Case::settled(Severity::Sev3);
+    case.does(update("it is the disk"));
+    let key = case.state.owed.last().unwrap().key.clone();
+    let refused = |why: &str| Input::MessageRefused(key.clone(), why.to_owned());
+    assert_eq!(case.does(refused("no permission")).len(), 1);
+    assert_eq!(case.does(refused("no permission")), [], "the same again is no news");
+    assert_eq!(case.does(refused("too long")).len(), 1);
+    assert_eq!(case.state.owed.last().unwrap().refused.as_deref(), Some("too long"));
+    case.post_all();
+    assert_eq!(case.state.owed.last().unwrap().refused, None);
+    assert_eq!(case.does(refused("no permission")), [], "it stands");
+}
+
+#[test]
 fn each_kind_of_delay_is_told_once_until_publishing_works() {
     let mut case = Case::settled(Severity::Sev3);
     case.resolve();

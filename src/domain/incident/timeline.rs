@@ -113,6 +113,7 @@ impl Happening {
             | Event::ChannelDeleted
             | Event::MessagePosted { .. }
             | Event::MessageLost { .. }
+            | Event::MessageRefused { .. }
             | Event::SummaryPinned { .. }
             | Event::StatusPageTold { .. }
             | Event::StatusDue { .. }

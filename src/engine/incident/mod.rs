@@ -130,8 +130,13 @@ impl Aggregate for Incident {
         Input::MessageLost(key, at)
     }
 
-    fn displaced(state: &State) -> Option<Input> {
-        state.channel.filter(|_| state.has_own_channel()).map(|channel| Input::ChannelLost { channel })
+    fn refused(key: &MessageKey, why: &str) -> Option<Input> {
+        Some(Input::MessageRefused(key.clone(), why.to_owned()))
+    }
+
+    /// From the fallback channel too: there may be room for one of its own by now.
+    fn displaced(state: &State, _: &MessageKey) -> Option<Input> {
+        state.channel.map(|channel| Input::ChannelLost { channel })
     }
 
     fn drop_settled(_: &State, _: &mut ()) {}

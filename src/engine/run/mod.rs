@@ -127,8 +127,13 @@ impl Aggregate for Run {
         Input::MessageLost(key, at)
     }
 
+    /// A run acts without chat too; what it owes is counted by the metrics and told in the log.
+    fn refused(_: &MessageKey, _: &str) -> Option<Input> {
+        None
+    }
+
     /// A run's thread hangs on its plan card, and is opened anew with it.
-    fn displaced(_: &State) -> Option<Input> {
+    fn displaced(_: &State, _: &MessageKey) -> Option<Input> {
         None
     }
 

@@ -36,10 +36,24 @@ fn head(state: &State) -> Vec<String> {
     if let Some(why) = &state.fallback {
         lines.push(format!("⚠ no channel of its own: {}", escape(why)));
     }
+    lines.extend(unsaid(state));
     if let Some(resolution) = &state.resolved {
         lines.push(format!("Mended: {}", escape(&resolution.summary)));
     }
     lines
+}
+
+/// What chat does not take, and why: this card can be edited where nothing can be posted any more, and `/incident status`
+/// shows the same.
+fn unsaid(state: &State) -> Option<String> {
+    let refused: Vec<_> = state.owed.iter().filter_map(|owed| Some((owed.since, owed.refused.as_ref()?))).collect();
+    let (since, why) = refused.first()?;
+    let how_many = if refused.len() == 1 { "1 message is".to_owned() } else { format!("{} messages are", refused.len()) };
+    let why = escape(why);
+    Some(format!(
+        "🔇 **{how_many} missing here**, the first since {}: {why}. Nothing is lost: they follow in order.",
+        clock(*since)
+    ))
 }
 
 fn opened(state: &State) -> String {

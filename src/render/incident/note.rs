@@ -95,6 +95,7 @@ pub(super) fn render(view: View<'_>, event: &Event, at: Timestamp) -> Message {
         | Event::ChannelDeleted
         | Event::MessagePosted { .. }
         | Event::MessageLost { .. }
+        | Event::MessageRefused { .. }
         | Event::SummaryPinned { .. }
         | Event::StatusDue { .. }
         | Event::FactsGiven { .. }
