@@ -43,9 +43,8 @@ pub(super) struct Task<A: Aggregate> {
     halt: CancellationToken,
     /// Messages that an earlier process of the bot may have posted: searched for before they are posted.
     maybe_posted: BTreeSet<MessageKey>,
-    /// Messages that chat refuses until a person has mended something, and when each is tried again: seldom, and
-    /// without holding up the others.
-    refused: BTreeMap<EffectId, Timestamp>,
+    /// Messages that chat refuses until a person has mended something. Each is tried again seldom, and holds up no other.
+    refused: BTreeMap<EffectId, Refused>,
     /// Wakes the task that keeps the live messages current.
     views: Arc<Notify>,
     /// The input before all others. An attempt that a former process left behind must be journalled as cut off
@@ -65,6 +64,16 @@ struct Aloft {
     /// Ends its retries, or cancels the attempt.
     cancel: CancellationToken,
     manner: Manner,
+    /// Whether it is a message that chat has refused before.
+    again: bool,
+}
+
+/// What the task remembers of a message that chat has refused.
+struct Refused {
+    /// When it was refused last.
+    at: Timestamp,
+    /// Whether another message was taken since: what stands in the way of this one is its own.
+    alone: bool,
 }
 
 /// A mailbox: both its ends.
@@ -171,11 +180,17 @@ impl<A: Aggregate> Task<A> {
     async fn open(&mut self, letter: Letter<A>) {
         match letter {
             Letter::FlightOver { id, refused, active: _active } => {
-                let flight = self.flights.remove(&id);
-                if let (true, Some(Manner::Message(key))) = (refused, flight.map(|flight| flight.manner)) {
-                    // An earlier try of unknown outcome may have posted it.
-                    self.maybe_posted.insert(key);
-                    self.refused.insert(id, self.shared.now() + self.shared.pace.retry_max);
+                if let Some(Aloft { manner: Manner::Message(key), again, .. }) = self.flights.remove(&id) {
+                    if refused {
+                        // An earlier try of unknown outcome may have posted it.
+                        self.maybe_posted.insert(key);
+                        self.refused.insert(id, Refused { at: self.shared.now(), alone: false });
+                    } else if again {
+                        // What stood in its way is mended: the others need not wait for their time.
+                        self.refused.clear();
+                    } else {
+                        self.refused.values_mut().for_each(|refused| refused.alone = true);
+                    }
                 }
                 self.perform_pending();
             }
@@ -335,16 +350,15 @@ impl<A: Aggregate> Task<A> {
             }
         }
         self.refused.retain(|id, _| owed.iter().any(|(owed, _)| owed == id));
-        let now = self.shared.now();
-        let mut posting = self.is_posting();
+        let next_message = self.next_message(&owed);
         for (id, effect) in owed {
             if self.flights.contains_key(&id) {
                 continue;
             }
             let manner = A::manner(&effect);
             match &manner {
-                Manner::Message(_) if posting || self.refused.get(&id).is_some_and(|again| now < *again) => continue,
-                Manner::Message(_) => posting = true,
+                Manner::Message(_) if next_message.as_ref() != Some(&id) => continue,
+                Manner::Message(_) => {}
                 Manner::Cancel(attempt) => {
                     if let Some(flight) = self.flights.get(attempt) {
                         flight.cancel.cancel();
@@ -357,13 +371,35 @@ impl<A: Aggregate> Task<A> {
         }
     }
 
+    /// The message that is posted next, if none is being posted: the first whose time has come. One before it that chat
+    /// has refused, as it has everything since, is tried once more first: if people have mended meanwhile what stood in the
+    /// way, the channel still reads in the order of events.
+    fn next_message(&self, owed: &[(EffectId, A::Effect)]) -> Option<EffectId> {
+        if self.is_posting() {
+            return None;
+        }
+        let (now, pace) = (self.shared.now(), &self.shared.pace);
+        let waited = |refused: &Refused, least: Duration| (now - refused.at).to_std().is_ok_and(|since| since >= least);
+        let mut messages = owed.iter().filter(|(_, effect)| matches!(A::manner(effect), Manner::Message(_))).map(|(id, _)| id);
+        let mut earlier = None;
+        let next = messages.find(|id| {
+            let Some(refused) = self.refused.get(*id) else { return true };
+            if !refused.alone && waited(refused, pace.retry_first) {
+                earlier.get_or_insert(*id);
+            }
+            waited(refused, pace.retry_max)
+        })?;
+        Some(earlier.unwrap_or(next).clone())
+    }
+
     fn is_posting(&self) -> bool {
         self.flights.values().any(|flight| matches!(flight.manner, Manner::Message(_)))
     }
 
     /// When a refused message is tried again; while another is being posted, its end decides.
     fn next_post(&self) -> Option<Timestamp> {
-        self.refused.values().min().copied().filter(|_| !self.is_posting())
+        let earliest = self.refused.values().map(|refused| refused.at).min();
+        earliest.map(|at| at + self.shared.pace.retry_max).filter(|_| !self.is_posting())
     }
 
     fn launch(&mut self, id: EffectId, effect: A::Effect, manner: Manner) {
@@ -372,8 +408,8 @@ impl<A: Aggregate> Task<A> {
             Manner::Message(key) => self.maybe_posted.remove(key),
             Manner::Errand | Manner::Attempt | Manner::Cancel(_) => false,
         };
-        self.refused.remove(&id);
-        self.flights.insert(id.clone(), Aloft { cancel: cancel.clone(), manner });
+        let again = self.refused.remove(&id).is_some();
+        self.flights.insert(id.clone(), Aloft { cancel: cancel.clone(), manner, again });
         let (shared, views) = (Arc::clone(&self.shared), Arc::clone(&self.views));
         let flight = Flight::<A> { shared, id: self.id.clone(), effect, cancel, search, views, refused: AtomicBool::new(false) };
         let (letters, mut active) = (self.letters.clone(), Some(self.shared.activity.begin()));
