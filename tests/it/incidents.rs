@@ -185,6 +185,54 @@ fn a_clock_that_goes_backwards_doubles_no_update() {
 }
 
 #[test]
+fn a_bot_started_with_a_clock_that_is_behind_says_what_it_owed_and_nothing_twice() {
+    let bench = Bench::new();
+    let incident = bench.whole_life(async |life| {
+        let incident = life.open(Severity::Sev1).await;
+        life.tell(&incident, Input::Acknowledge { by: operator() }).await.unwrap();
+        life.advance(16 * 60).await;
+        bench.incidents.set_away(true);
+        life.advance(15 * 60).await;
+        incident
+    });
+    bench.incidents.set_away(false);
+    bench.clock.set(at(5 * 60));
+    let due = |bench: &Bench| bench.incidents.beats(&incident).iter().map(|(due, ..)| *due).collect::<Vec<_>>();
+    bench.whole_life(async |life| {
+        life.settle().await;
+        assert_eq!(due(&bench), [at(15 * 60), at(30 * 60)], "what was owed does not wait for the clock");
+        life.advance(35 * 60).await;
+        assert_eq!(due(&bench), [at(15 * 60), at(30 * 60)]);
+        life.advance(20 * 60).await;
+        assert_eq!(due(&bench), [at(15 * 60), at(30 * 60), at(45 * 60), at(60 * 60)]);
+        life.expect_sound_incident(&incident).await;
+    });
+}
+
+#[test]
+fn a_clock_that_goes_backwards_doubles_no_update_of_a_run_and_loses_none() {
+    let bench = bench_with_incidents();
+    bench.whole_life(async |life| {
+        let run = life.begin("move", Mode::Live).await;
+        life.advance(16 * 60).await;
+        bench.clock.set(at(-3_600));
+        life.settle().await;
+        bench.clock.set(at(14 * 60));
+        life.advance(12 * 60).await;
+        let due = async || {
+            let stream = StreamId::new("run", run.as_str()).unwrap();
+            let records = life.journal.load(&stream).await.unwrap();
+            records.iter().filter(|record| record.kind == "status_due").count()
+        };
+        let said = || bench.chat.visible().iter().filter(|message| message.key.as_str().starts_with("beat/")).count();
+        assert_eq!((due().await, said()), (1, 1));
+        life.advance(5 * 60).await;
+        assert_eq!((due().await, said()), (2, 2));
+        life.expect_sound(&run).await;
+    });
+}
+
+#[test]
 fn of_two_who_resolve_at_once_one_is_told_who_was_first() {
     let bench = Bench::new();
     bench.whole_life(async |life| {

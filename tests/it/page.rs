@@ -416,6 +416,28 @@ async fn colours_follow_the_system_until_the_reader_chooses_and_a_phone_is_wide_
 }
 
 #[tokio::test]
+async fn a_page_opened_twice_shows_in_both_what_is_done_in_either_and_nothing_twice() {
+    let model = quiet_model(World::operations()).await;
+    let (first, second) = (Browser::open(model.base_url()).await, Browser::open(model.base_url()).await);
+    Person(&second).become_person('3', "Dana").await;
+    first.type_keys(&format!("from the first tab{ENTER}")).await;
+    second.fact(&said("from the first tab")).await;
+    second.type_keys(&format!("from the second tab{ENTER}")).await;
+    for page in [&first, &second] {
+        page.fact(&said("from the second tab")).await;
+        for text in ["from the first tab", "from the second tab"] {
+            let shown = "[...document.querySelectorAll('#messages .message')].filter(m => m.textContent.includes";
+            assert_eq!(page.run(&format!("return {shown}({})).length", json!(text))).await, 1, "{text}");
+        }
+    }
+    let written = model.read(|chat| chat.messages_with("from the ").iter().map(|message| message.author).collect::<Vec<_>>());
+    assert_eq!(written, [model.user("olivia"), model.user("dana")], "each tab has its own person");
+    first.close_clean(model.base_url()).await;
+    second.close_clean(model.base_url()).await;
+    model.stop();
+}
+
+#[tokio::test]
 async fn a_bot_that_does_not_answer_and_a_form_that_is_not_filled_in_are_told() {
     let model = quiet_model(World::operations().answer_within(Duration::from_millis(200))).await;
     let option = |name: &str, required: bool| json!({ "type": 3, "name": name, "description": "why", "required": required });

@@ -3,6 +3,7 @@
 
 mod connection;
 mod fake;
+mod faults;
 mod gateway;
 mod incident_commands;
 mod incidents;

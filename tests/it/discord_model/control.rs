@@ -105,6 +105,36 @@ async fn changes_come_as_server_sent_events_from_where_one_left_off() {
 }
 
 #[tokio::test]
+async fn a_page_opened_twice_hears_everything_in_both_once() {
+    let bot = Bot::rest(&quiet_model().await);
+    let control = Control::of(&bot);
+    let open = async || control.client.get(format!("{}/changes?as=olivia", control.base)).send().await.expect("open");
+    let mut tabs = [open().await.bytes_stream(), open().await.bytes_stream()];
+    for text in ["typed in the first tab", "typed in the second tab"] {
+        let typed = json!({ "as": "olivia", "act": "send", "channel": "#ops", "text": text });
+        assert_eq!(control.post("/act", typed).await.0, 200);
+    }
+    bot.channel("ops").say(&bot.http, "the last one").await.expect("sent");
+    let mut heard = [String::new(), String::new()];
+    for (tab, heard) in tabs.iter_mut().zip(&mut heard) {
+        let all = async {
+            while !heard.contains("the last one") || !heard.ends_with("\n\n") {
+                heard.push_str(&String::from_utf8_lossy(&tab.next().await.expect("open").expect("a chunk")));
+            }
+        };
+        tokio::time::timeout(SOON, all).await.expect("it comes");
+    }
+    let ids = |heard: &str| heard.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect::<Vec<u64>>();
+    let [first, second] = heard.each_ref().map(|heard| ids(heard));
+    assert_eq!(first, second, "both hear the same");
+    assert!(first.len() >= 3 && first.is_sorted_by(|one, next| one < next), "each change once: {first:?}");
+    let texts = ["typed in the first tab", "typed in the second tab", "the last one"];
+    let stands = |text: &str| bot.model.read(|chat| chat.messages_with(text).len());
+    assert_eq!(texts.map(stands), [1; 3]);
+    bot.stop().await;
+}
+
+#[tokio::test]
 async fn faults_and_changes_of_the_world_are_switched_over_http() {
     let bot = Bot::rest(&quiet_model().await);
     let control = Control::of(&bot);

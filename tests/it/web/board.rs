@@ -209,6 +209,32 @@ fn a_page_follows_the_journal_without_being_loaded_again() {
 }
 
 #[test]
+fn a_page_opened_twice_shows_the_same_in_both() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let run = life.begin("move", Mode::Live).await;
+        let site = Site::of(life).await;
+        let cookie = sign_in(&site).await;
+        let mut pages = Vec::new();
+        for _ in 0..2 {
+            let address = format!("{}/live/runs/{run}", site.base);
+            let answer = site.client.get(address).header(COOKIE, &cookie).send().await.unwrap();
+            let (mut stream, mut buffer) = (answer.bytes_stream(), String::new());
+            next(&mut stream, &mut buffer, "page").await;
+            pages.push((stream, buffer));
+        }
+        life.react(life.card(&run, &cutover()), &dba(), Vote::Sign).await;
+        tell(&site, life, &run).await;
+        let mut shown = Vec::new();
+        for (stream, buffer) in &mut pages {
+            shown.push(next(stream, buffer, "page").await);
+        }
+        assert_eq!(shown[0], shown[1]);
+        assert!(!shown[0].contains("dba: <strong>missing"), "{}", shown[0]);
+    });
+}
+
+#[test]
 fn a_glance_costs_the_board_nothing_for_ever() {
     let bench = Bench::new();
     bench.whole_life(async |life| {
