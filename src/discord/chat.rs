@@ -60,6 +60,12 @@ impl DiscordChat {
         Arc::clone(&self.messages)
     }
 
+    async fn take_away_former(&self, owed: &Owed) {
+        if let Some(former) = owed.former {
+            self.messages.take_away(former).await;
+        }
+    }
+
     /// Puts ✅ and ❌ below a card, so that a tap is enough. Without them people can still add their own.
     async fn offer_votes(&self, run: &RunId, at: MessageRef) {
         for reaction in [SIGN, VETO] {
@@ -107,6 +113,7 @@ impl Chat for DiscordChat {
         let later = |trouble: Trouble| trouble.into_port_error(&format!("post {key} of {id}"), POSTING_NEEDS);
         let marker = render::marker(id, key, owed.generation);
         if search && let Some(found) = self.messages.find(channel, &marker).await.map_err(later)? {
+            self.take_away_former(owed).await;
             return Ok(found);
         }
         let message = render::message(view(run), owed);
@@ -114,6 +121,7 @@ impl Chat for DiscordChat {
         let live = owed.kind.is_live().then(|| name(run, key));
         let outgoing = Outgoing { channel, marker: &marker, message: &message, files, live };
         let posted = self.messages.create(outgoing).await.map_err(later)?;
+        self.take_away_former(owed).await;
         if message.votable {
             self.offer_votes(id, posted).await;
         }

@@ -483,7 +483,10 @@ impl Events {
                 // Cards of runs may have stood in it too.
                 self.catch_up();
             }
-            Event::ThreadDelete(_) => self.catch_up(),
+            Event::ThreadDelete(event) => {
+                self.hint(Hint::ChannelDeleted { channel: ChannelId::new(event.thread.id.get()) });
+                self.catch_up();
+            }
             Event::Unknown(event) => self.unparsed(&event.kind, &event.value).await,
             _ => {}
         }

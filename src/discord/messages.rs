@@ -236,8 +236,10 @@ impl Messages {
 
     /// Takes away a copy that a newer one replaces, so that nobody reads what is no longer so. A copy that cannot be
     /// taken away is older than the one that stands below it.
-    async fn take_away(&self, former: MessageRef) {
-        if let Err(trouble) = self.api.call(Call::new(LightMethod::Delete, message_route(former))).await {
+    pub(super) async fn take_away(&self, former: MessageRef) {
+        if let Err(trouble) = self.api.call(Call::new(LightMethod::Delete, message_route(former))).await
+            && trouble.code() != Some(codes::UNKNOWN_MESSAGE)
+        {
             tracing::warn!(%trouble, message = %former.message, "could not take away a message that a newer one replaces");
         }
     }

@@ -28,6 +28,9 @@ pub(super) fn take(shared: &Arc<Shared>, hint: Hint) {
         }
         Hint::Marked { channel } => look_for_marks(shared, Some(channel)),
         Hint::ChannelDeleted { channel } => {
+            for run in shared.runs.ids() {
+                shared.runs.post(&run, Input::ThreadLost(channel));
+            }
             for incident in shared.incidents.ids() {
                 shared.incidents.post(&incident, incident::Input::ChannelLost { channel });
             }

@@ -297,7 +297,7 @@ pub enum Hint {
         /// Where.
         channel: ChannelId,
     },
-    /// A channel was deleted.
+    /// A channel or thread was deleted.
     ChannelDeleted {
         /// Which.
         channel: ChannelId,

@@ -111,6 +111,9 @@ pub(super) fn render(view: View<'_>, event: &Event) -> Message {
             Note::new(Colour::Amber, format!("📝 The review that the broken glass owes is not on GitHub yet: {}", escape(why)))
                 .line("It is owed still, and follows by itself.")
         }
+        Event::ThreadLost { .. } => Note::new(Colour::Amber, "🗑 The run's former thread was deleted.".to_owned())
+            .line("What was said there is gone from chat; `pointsman audit export` and the run board still have it.")
+            .line("Votes cast there count no more. The run goes on in this thread."),
         Event::Started(_)
         | Event::ThreadOpened { .. }
         | Event::MessagePosted { .. }

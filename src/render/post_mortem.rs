@@ -379,6 +379,7 @@ fn run_event(state: Option<&run::State>, event: &run::Event) -> Option<String> {
         E::RollbackFinished { rollback, took } => format!("rollback {} done in {took}", tick(rollback.as_str())),
         E::ClosingBegan { end, .. } => end.to_string(),
         E::ThreadOpened { .. }
+        | E::ThreadLost { .. }
         | E::MessagePosted { .. }
         | E::MessageLost { .. }
         | E::Rebooted

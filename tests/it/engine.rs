@@ -757,6 +757,62 @@ fn an_ended_run_still_posts_what_it_owes_after_a_restart() {
 }
 
 #[test]
+fn a_run_whose_thread_is_deleted_goes_on_in_another_on_a_new_plan_card() {
+    for told in [true, false] {
+        let bench = Bench::new();
+        bench.whole_life(async |life| {
+            let (run, card) = at_gate(life).await;
+            life.react(card, &dba(), Vote::Sign).await;
+            let (former, plan) = (life.state(&run).thread.unwrap(), bench.chat.copies(&run, "plan")[0].at);
+            bench.chat.delete_thread(former);
+            if told {
+                life.handle.hint(Hint::ChannelDeleted { channel: former });
+            }
+            life.settle().await;
+            life.advance(600).await;
+            let state = life.state(&run);
+            assert!(state.thread.is_some_and(|thread| thread != former), "told: {told}");
+            assert_ne!(bench.chat.copies(&run, "plan")[0].at, plan, "a message carries one thread for ever");
+            assert!(state.gates[&cutover()].signers.is_empty(), "who has signed is asked again");
+            let lost = life.kinds(&run).await.iter().filter(|kind| **kind == "thread_lost").count();
+            assert_eq!(lost, 1);
+            life.expect_sound(&run).await;
+            life.play(&run, &team).await;
+            assert_eq!(life.state(&run).end.as_ref().map(|ending| ending.end), Some(End::Succeeded));
+            life.expect_sound(&run).await;
+        });
+    }
+}
+
+#[test]
+fn a_thread_deleted_after_the_end_is_opened_again_only_for_what_nobody_has_read() {
+    for unread in [true, false] {
+        let bench = Bench::new();
+        let (run, former) = bench.whole_life(async |life| {
+            let run = life.begin("tiny", Mode::Live).await;
+            if unread {
+                bench.chat.refuse("summary");
+            }
+            life.send(&run, Input::Close { by: lead(), reason: "done".to_owned() }).await.unwrap();
+            assert!(life.state(&run).end.is_some());
+            (run.clone(), life.state(&run).thread.unwrap())
+        });
+        bench.chat.delete_thread(former);
+        if unread {
+            bench.chat.accept("summary");
+        }
+        bench.whole_life(async |life| {
+            life.handle.hint(Hint::ChannelDeleted { channel: former });
+            life.settle().await;
+            life.advance(600).await;
+            assert_eq!(life.state(&run).thread == Some(former), !unread);
+            assert_eq!(bench.chat.copies(&run, "summary").len(), usize::from(unread));
+            life.expect_sound(&run).await;
+        });
+    }
+}
+
+#[test]
 fn a_plan_card_deleted_before_the_thread_exists_hides_nothing() {
     let bench = Bench::new();
     let run = bench.whole_life(async |life| {

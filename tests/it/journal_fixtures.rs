@@ -11,9 +11,10 @@ use serde_json::Value;
 
 /// Every kind of event that there is. Whoever adds a variant is stopped by [`expect_known`], and adds it here and to
 /// a fixture.
-const KINDS: [&str; 42] = [
+const KINDS: [&str; 43] = [
     "started",
     "thread_opened",
+    "thread_lost",
     "message_posted",
     "message_lost",
     "rebooted",
@@ -60,6 +61,7 @@ fn expect_known(event: &Event) {
     match event {
         Event::Started(_)
         | Event::ThreadOpened { .. }
+        | Event::ThreadLost { .. }
         | Event::MessagePosted { .. }
         | Event::MessageLost { .. }
         | Event::Rebooted
@@ -117,6 +119,7 @@ fn every_event_of_version_1_loads_and_is_written_as_it_was() {
         "events-of-beat-and-incident.json",
         "events-of-a-pinned-severity.json",
         "events-of-a-void-signature.json",
+        "events-of-lost-threads.json",
     ];
     for json in files.into_iter().flat_map(load) {
         let event: Event = serde_json::from_value(json.clone()).unwrap_or_else(|error| panic!("{error}: {json}"));

@@ -4,12 +4,12 @@ use super::advance::{Draft, advance, stop};
 use super::event::{Answer, End, Event, FailureKind, Finding, GateRef, ListRef, QuestionKind, Reading};
 use super::gate::{self, Recheck};
 use super::input::{Input, Outcome};
-use super::message::MessageKind;
+use super::message::{MessageKind, Owed, Place};
 use super::rejection::Rejection;
 use super::rollback;
 use super::state::{Review, RollbackStage, State, StepStatus, confirmation};
 use super::step;
-use crate::domain::{MessageKey, MessageRef, Person, StepKind, StepName, Timestamp, gist};
+use crate::domain::{ChannelId, MessageKey, MessageRef, Person, StepKind, StepName, Timestamp, gist};
 
 /// The events that follow from `input` at `now`, everything that comes next by itself included. Empty if
 /// nothing changes: an observation that says nothing new, an outcome of an attempt that is over.
@@ -36,6 +36,8 @@ fn after_the_end(draft: &mut Draft, end: End, input: Input) -> Result<(), Reject
         | Input::IncidentOpened(_)
         | Input::ReviewPublished { .. }
         | Input::ReviewDelayed { .. } => apply(draft, input),
+        // What is owed in a thread that is gone would never be seen.
+        Input::ThreadLost(_) if owes_in_thread(&draft.state) => apply(draft, input),
         // Without its plan card a run has no thread, and without a thread nobody is told how it ended.
         Input::MessageLost(..) if draft.state.thread.is_none() => apply(draft, input),
         Input::BreakGlass { .. }
@@ -49,6 +51,7 @@ fn after_the_end(draft: &mut Draft, end: End, input: Input) -> Result<(), Reject
         | Input::Rollback { .. } => Err(Rejection::AlreadyEnded { end }),
         Input::Tick
         | Input::Rebooted
+        | Input::ThreadLost(_)
         | Input::MessageLost(..)
         | Input::VotesRead { .. }
         | Input::VoteRemoved { .. }
@@ -69,6 +72,11 @@ fn apply(draft: &mut Draft, input: Input) -> Result<(), Rejection> {
         Input::ThreadOpened(thread) => {
             if draft.state.thread != Some(thread) {
                 draft.push(Event::ThreadOpened { thread });
+            }
+        }
+        Input::ThreadLost(thread) => {
+            if draft.state.thread == Some(thread) {
+                thread_lost(draft, thread);
             }
         }
         Input::MessagePosted(key, message) => {
@@ -139,14 +147,22 @@ fn owes(state: &State, key: &MessageKey) -> bool {
     state.owed.iter().any(|owed| owed.key == *key && owed.posted.is_none())
 }
 
-fn message_lost(draft: &mut Draft, key: MessageKey, message: MessageRef) {
-    let Some(owed) = draft.state.owed.iter().find(|owed| owed.key == key && owed.posted == Some(message)) else { return };
-    if !owed.kind.is_live() {
-        // What was said once and then deleted by somebody is not said again.
-        return;
+fn owes_in_thread(state: &State) -> bool {
+    state.owed.iter().any(|owed| owed.place == Place::Thread && owed.posted.is_none())
+}
+
+/// The thread is gone with every card in it: votes on them are void, and what may still be signed gets a new card.
+fn thread_lost(draft: &mut Draft, thread: ChannelId) {
+    let cards: Vec<(GateRef, u32)> = draft.state.owed.iter().filter(|owed| owed.posted.is_some()).filter_map(gate_card).collect();
+    draft.push(Event::ThreadLost { thread });
+    if draft.state.end.is_none() {
+        cards.iter().for_each(|(gate, card)| gate::card_lost(draft, gate, *card));
     }
-    match owed.kind.clone() {
-        MessageKind::GateCard { gate, card } => gate::card_lost(draft, &gate, card),
+}
+
+fn gate_card(owed: &Owed) -> Option<(GateRef, u32)> {
+    match &owed.kind {
+        MessageKind::GateCard { gate, card } => Some((gate.clone(), *card)),
         MessageKind::PlanCard
         | MessageKind::Progress
         | MessageKind::Question { .. }
@@ -155,7 +171,17 @@ fn message_lost(draft: &mut Draft, key: MessageKey, message: MessageRef) {
         | MessageKind::Afterwards
         | MessageKind::Note(_)
         | MessageKind::Beat { .. }
-        | MessageKind::Summary => draft.push(Event::MessageLost { key }),
+        | MessageKind::Summary => None,
+    }
+}
+
+fn message_lost(draft: &mut Draft, key: MessageKey, message: MessageRef) {
+    let Some(owed) = draft.state.owed.iter().find(|owed| owed.key == key && owed.posted == Some(message)) else { return };
+    // What was said once, or is settled, and then deleted by somebody is not said again.
+    match gate_card(owed) {
+        Some((gate, card)) => gate::card_lost(draft, &gate, card),
+        None if draft.state.is_needed(owed) => draft.push(Event::MessageLost { key }),
+        None => {}
     }
 }
 

@@ -24,6 +24,11 @@ pub enum Event {
         /// The thread.
         thread: ChannelId,
     },
+    /// The run's thread was deleted: what people must see or act on is owed anew, in another thread on a new plan card.
+    ThreadLost {
+        /// Which.
+        thread: ChannelId,
+    },
     /// An owed message is visible.
     MessagePosted {
         /// Which.
@@ -399,6 +404,7 @@ pub fn kind_of(event: &Event) -> &'static str {
     match event {
         Event::Started(_) => "started",
         Event::ThreadOpened { .. } => "thread_opened",
+        Event::ThreadLost { .. } => "thread_lost",
         Event::MessagePosted { .. } => "message_posted",
         Event::MessageLost { .. } => "message_lost",
         Event::Rebooted => "rebooted",

@@ -75,6 +75,7 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
         Event::Started(_) => return Err(corrupt("a run starts once")),
         Event::Rebooted => {}
         Event::ThreadOpened { thread } => state.thread = Some(*thread),
+        Event::ThreadLost { .. } => thread_lost(&mut state, at),
         Event::MessagePosted { key, message } => {
             posted(&mut state, at, key, Some(*message)).ok_or_else(|| corrupt("nobody owed this message"))?
         }
@@ -189,6 +190,7 @@ fn is_about_messages(event: &Event) -> bool {
         Event::MessagePosted { .. }
             | Event::MessageLost { .. }
             | Event::ThreadOpened { .. }
+            | Event::ThreadLost { .. }
             | Event::IncidentOpened { .. }
             | Event::ReviewPublished { .. }
             | Event::ReviewDelayed { .. }
@@ -233,7 +235,7 @@ fn review<'a>(state: &'a mut State, gate: &GateRef, card: u32) -> Option<&'a mut
 }
 
 fn live(since: Timestamp, key: &str, kind: MessageKind, place: Place) -> Owed {
-    Owed { key: MessageKey::new(key), kind, place, generation: 0, since, posted: None }
+    Owed { key: MessageKey::new(key), kind, place, generation: 0, since, posted: None, former: None }
 }
 
 fn posted(state: &mut State, at: Timestamp, key: &MessageKey, message: Option<MessageRef>) -> Option<()> {
@@ -241,9 +243,24 @@ fn posted(state: &mut State, at: Timestamp, key: &MessageKey, message: Option<Me
     if message.is_none() {
         owed.generation += 1;
         owed.since = at;
+    } else {
+        owed.former = None;
     }
     owed.posted = message;
     Some(())
+}
+
+/// What stood in the thread is gone with it: what people must see or act on is owed anew, what was said is said. A
+/// message carries one thread for ever, so that the plan card makes way for a new one.
+fn thread_lost(state: &mut State, at: Timestamp) {
+    state.thread = None;
+    let anew: Vec<MessageKey> = state.owed.iter().filter(|owed| state.is_needed(owed)).map(|owed| owed.key.clone()).collect();
+    for owed in state.owed.iter_mut().filter(|owed| owed.posted.is_some() && anew.contains(&owed.key)) {
+        let stands = owed.posted.take().filter(|_| owed.place == Place::Channel);
+        owed.former = stands.or(owed.former);
+        owed.generation += 1;
+        owed.since = at;
+    }
 }
 
 /// `None` if the event is about a gate that was never opened.

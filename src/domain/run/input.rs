@@ -16,6 +16,8 @@ pub enum Input {
 
     /// The run's thread exists.
     ThreadOpened(ChannelId),
+    /// A thread is gone. Names the very thread, so that old news about one cannot take away the next.
+    ThreadLost(ChannelId),
     /// An owed message is visible.
     MessagePosted(MessageKey, MessageRef),
     /// A posted message is gone or can no longer be edited. Names the very message, so that old news about one copy

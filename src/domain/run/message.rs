@@ -19,6 +19,8 @@ pub struct Owed {
     pub since: Timestamp,
     /// Where it stands, once it is visible.
     pub posted: Option<MessageRef>,
+    /// The copy that this one replaces although it still stands: to be taken away once this one is visible.
+    pub former: Option<MessageRef>,
 }
 
 /// Where a message belongs.
@@ -96,6 +98,7 @@ impl MessageKind {
 pub(super) fn is_noteworthy(event: &Event) -> bool {
     match event {
         Event::Rebooted
+        | Event::ThreadLost { .. }
         | Event::SignOffGranted { .. }
         | Event::SignOffWithdrawn { .. }
         | Event::VoteRefused { .. }

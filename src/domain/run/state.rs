@@ -9,7 +9,7 @@ use super::event::{
     Actor, Clearance, End, Event, Failure, GateRef, GateRefusal, ListRef, Mode, ProcessGroup, Question, Reading, Started, Vote,
     VoteRefusal,
 };
-use super::message::Owed;
+use super::message::{MessageKind, Owed};
 use crate::domain::beat::Beat;
 use crate::domain::incident::IncidentId;
 use crate::domain::runbook::{self, Checklist, Confirmation, Excludes, Phase, Rollback, Step};
@@ -534,6 +534,21 @@ impl State {
         matches!(opened.standing, Standing::Open | Standing::Clearing).then_some((gate, opened))
     }
 
+    /// Whether a message, once lost, must be seen again: it is kept current, and something can still change in it. A gate's
+    /// card is never owed anew: its votes are void, and the gate gets another card.
+    #[must_use]
+    pub fn is_needed(&self, owed: &Owed) -> bool {
+        let newest = || self.owed.iter().rev().find(|other| other.kind == owed.kind).is_some_and(|other| other.key == owed.key);
+        let waits = |step: &StepName| matches!(self.step(step).status, StepStatus::Running(_));
+        match &owed.kind {
+            MessageKind::PlanCard => true,
+            MessageKind::Progress | MessageKind::Afterwards => self.end.is_none() && newest(),
+            MessageKind::Question { id } => self.question.as_ref().is_some_and(|question| question.id == *id),
+            MessageKind::Confirm { step } | MessageKind::Checklist { step } => waits(step) && newest(),
+            MessageKind::GateCard { .. } | MessageKind::Note(_) | MessageKind::Beat { .. } | MessageKind::Summary => false,
+        }
+    }
+
     /// The items of a list.
     #[must_use]
     pub fn list_items(&self, list: &ListRef) -> Vec<runbook::ChecklistItem> {
@@ -687,7 +702,7 @@ pub(super) struct Stamp {
 
 impl Stamp {
     pub(super) fn note(self, event: &Event) -> Option<Owed> {
-        use super::message::{MessageKind, Place, is_noteworthy};
+        use super::message::{Place, is_noteworthy};
         is_noteworthy(event).then(|| Owed {
             key: MessageKey::new(format!("note/{}", self.seq)),
             kind: MessageKind::Note(Box::new(event.clone())),
@@ -695,6 +710,7 @@ impl Stamp {
             generation: 0,
             since: self.at,
             posted: None,
+            former: None,
         })
     }
 }

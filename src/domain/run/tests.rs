@@ -372,6 +372,34 @@ fn a_deleted_card_voids_its_votes_and_is_posted_anew() {
 }
 
 #[test]
+fn a_lost_thread_voids_the_votes_in_it_and_what_people_must_act_on_is_owed_anew() {
+    let mut play = Play::at_gate();
+    let thread = ChannelId::new(2);
+    let at = |channel, message| MessageRef { channel, message: MessageId::new(message) };
+    let card = at(ChannelId::new(1), 3);
+    play.put(Input::MessagePosted(MessageKey::new("plan"), card));
+    play.put(Input::ThreadOpened(thread));
+    play.put(Input::MessagePosted(MessageKey::new("progress"), at(thread, 4)));
+    play.put(Input::MessagePosted(MessageKey::new("gate/cutover/1"), at(thread, 5)));
+    play.votes(&[(&dba(), Vote::Sign)]);
+    assert_eq!(kinds(&play.put(Input::ThreadLost(ChannelId::new(9)))), Vec::<&str>::new(), "another one");
+    assert_eq!(kinds(&play.put(Input::ThreadLost(thread))), ["thread_lost", "gate_card_lost", "gate_opened"]);
+    assert_eq!(kinds(&play.put(Input::ThreadLost(thread))), Vec::<&str>::new(), "old news");
+    assert!(play.state.gates[&Play::gate()].signers.is_empty());
+    let owed = |state: &State, key: &str| state.owed.iter().find(|owed| owed.key.as_str() == key).unwrap().clone();
+    assert_eq!((owed(&play.state, "plan").posted, owed(&play.state, "plan").former), (None, Some(card)));
+    assert_eq!((owed(&play.state, "progress").posted, owed(&play.state, "progress").former), (None, None));
+    assert_eq!(owed(&play.state, "gate/cutover/1").posted, Some(at(thread, 5)), "its votes are void: it is not shown again");
+    let posts =
+        |state: &State| pending(state).iter().map(Effect::id).filter(|id| !id.starts_with("measure/")).collect::<Vec<_>>();
+    assert_eq!(posts(&play.state)[0], "message/plan/1", "nothing else has a place yet");
+    assert!(!posts(&play.state).iter().any(|id| id == "thread" || id.contains("note/")));
+    play.put(Input::MessagePosted(MessageKey::new("plan"), at(ChannelId::new(1), 6)));
+    assert_eq!(owed(&play.state, "plan").former, None);
+    assert!(posts(&play.state).contains(&"thread".to_owned()));
+}
+
+#[test]
 fn a_changed_target_closes_the_gate() {
     let mut play = Play::at_gate();
     let votes = [(&dba(), Vote::Sign), (&lead(), Vote::Sign)];
@@ -620,6 +648,8 @@ fn any_input() -> impl Strategy<Value = Input> {
     prop_oneof![
         2 => Just(Input::Tick),
         1 => Just(Input::Rebooted),
+        1 => Just(Input::ThreadOpened(ChannelId::new(2))),
+        1 => Just(Input::ThreadLost(ChannelId::new(2))),
         8 => (steps(), 1u32..4, outcome).prop_map(|(name, attempt, outcome)| Input::StepFinished(step(name), attempt, outcome)),
         4 => (gates(), 1u32..3, readings()).prop_map(|(gate, card, readings)| Input::GateMeasured { gate, card, readings }),
         6 => (gates(), 1u32..3, votes()).prop_map(|(gate, card, votes)| Input::VotesRead { gate, card, votes }),

@@ -132,9 +132,10 @@ impl Aggregate for Run {
         None
     }
 
-    /// A run's thread hangs on its plan card, and is opened anew with it.
-    fn displaced(_: &State, _: &MessageKey) -> Option<Input> {
-        None
+    /// A thread can be opened anew, on a new plan card; the channel in which the run was asked for cannot.
+    fn displaced(state: &State, key: &MessageKey) -> Option<Input> {
+        let in_thread = state.owed.iter().any(|owed| owed.key == *key && owed.place == run::Place::Thread);
+        state.thread.filter(|_| in_thread).map(Input::ThreadLost)
     }
 
     fn drop_settled(state: &State, progress: &mut Vec<Progress>) {

@@ -27,6 +27,7 @@ pub fn fact(state: &State, event: &Event) -> Option<Fact> {
         | Event::ChildStarted { .. }
         | Event::WhenEvaluated { .. } => return None,
         Event::Started(started) => ("work", format!("{} asked for this run ({})", started.requester.name, started.mode)),
+        Event::ThreadLost { .. } => ("bad", "The thread was deleted; another one was owed".to_owned()),
         Event::Rebooted => ("wait", "The bot was restarted".to_owned()),
         Event::GateOpened { gate, card, .. } => ("wait", format!("Gate {} opened, card {card}", at(gate))),
         Event::CriteriaMeasured { gate, readings, .. } => measured(&at(gate), readings),

@@ -1,11 +1,11 @@
 //! A chat of channels, threads and reactions in memory. It outlives the engine, as Discord does.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pointsman::domain::run::{GateRef, MessageKey, MessageKind, Owed, ReactionVote, Vote};
+use pointsman::domain::run::{GateRef, MessageKey, MessageKind, Owed, Place, ReactionVote, Vote};
 use pointsman::domain::{ChannelId, MessageId, MessageRef, Person, RunId, UserId};
 use pointsman::engine::{Chat, Freshness, PortError, Snapshot};
 
@@ -44,7 +44,9 @@ pub(crate) struct ChatWorld {
 #[derive(Default)]
 struct ChatInner {
     messages: Vec<Message>,
-    threads: BTreeMap<RunId, ChannelId>,
+    /// Each run's threads, by the plan card on which they hang.
+    threads: BTreeMap<MessageId, ChannelId>,
+    gone: BTreeSet<ChannelId>,
     people: BTreeMap<UserId, Person>,
     next_id: u64,
     away: bool,
@@ -133,6 +135,13 @@ impl ChatWorld {
         message.reactions.retain(|reaction| *reaction != (person.id, vote));
     }
 
+    /// Somebody deletes a thread with everything in it.
+    pub(crate) fn delete_thread(&self, thread: ChannelId) {
+        let mut inner = self.lock();
+        inner.gone.insert(thread);
+        inner.messages.iter_mut().filter(|message| message.at.channel == thread).for_each(|message| message.deleted = true);
+    }
+
     /// Somebody deletes a message.
     pub(crate) fn delete(&self, at: MessageRef) {
         let mut inner = self.lock();
@@ -170,15 +179,24 @@ impl FakeChat {
         if fault == Some(PostFault::Refused) {
             return Err(PortError::Refused { why: "no permission".to_owned() });
         }
+        let channel = match owed.place {
+            Place::Channel => run.state.started.channel,
+            Place::Thread => run.state.thread.ok_or_else(away)?,
+        };
+        if inner.gone.contains(&channel) {
+            return Err(PortError::Gone { why: "the thread is gone".to_owned() });
+        }
         let same = |message: &&Message| {
             message.run == *run.state.id() && message.key == *key && message.generation == owed.generation && !message.deleted
         };
         let found = inner.messages.iter().find(same).filter(|_| search).map(|message| message.at);
         let at = found.unwrap_or_else(|| {
             inner.next_id += 1;
-            let channel = inner.threads.get(run.state.id()).copied().unwrap_or(run.state.started.channel);
             MessageRef { channel, message: MessageId::new(inner.next_id) }
         });
+        if let Some(former) = inner.messages.iter_mut().find(|message| Some(message.at) == owed.former) {
+            former.deleted = true;
+        }
         if found.is_none() {
             let (run, generation, shows_seq) = (run.state.id().clone(), owed.generation, run.state.seq);
             inner.messages.push(Message { run, key: key.clone(), generation, at, deleted: false, reactions: vec![], shows_seq });
@@ -201,7 +219,7 @@ impl Chat for FakeChat {
                 return Err(PortError::Gone { why: "the plan card is gone".to_owned() });
             }
             let fresh = ChannelId::new(1_000 + inner.threads.len() as u64);
-            *inner.threads.entry(run.state.id().clone()).or_insert(fresh)
+            *inner.threads.entry(plan.message).or_insert(fresh)
         };
         self.points.pass("thread opened").await;
         Ok(thread)

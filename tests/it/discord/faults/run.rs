@@ -1,14 +1,14 @@
-//! A run whose thread is archived, and whose votes are cast while the gateway is deaf.
+//! A run whose thread is archived or deleted, and whose votes are cast while the gateway is deaf.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use pointsman::domain::run::{GateRef, Standing};
-use pointsman::domain::RunId;
-use pointsman::sandbox::discord::{self as model, Deaf, MessageId};
+use pointsman::domain::{ChannelId, RunId};
+use pointsman::sandbox::discord::{self as model, Deaf, Fault, MessageId, Misbehaviour};
 
 use super::super::{SOON, quiet};
-use super::{Life, Rig};
+use super::{Life, Rig, markers};
 
 /// A connection that nobody doubts in the time of a test.
 const TRUSTED: Duration = Duration::from_secs(150);
@@ -87,4 +87,45 @@ fn votes_cast_while_the_gateway_was_deaf_count_once() {
         life.settle().await;
         expect_said_once(life, &run);
     });
+}
+
+#[test]
+fn a_run_whose_thread_is_deleted_goes_on_in_another_that_says_so() {
+    for somebody_listens in [true, false] {
+        let rig = Rig::new(quiet());
+        rig.live(async |life| {
+            if somebody_listens {
+                life.listen(TRUSTED).await;
+            }
+            let run = life.run().await;
+            let ops = ChannelId::new(rig.discord.channel("ops").get());
+            let (former, plan) = (life.thread(&run), rig.telling(ops, "· plan")[0].id);
+            if !somebody_listens {
+                // The answer about the new card is lost as well: it is found by its marker, and the former still goes.
+                rig.discord.fault(Fault::once(&format!("POST /channels/{ops}/messages"), Misbehaviour::AnswerLost));
+                rig.discord.forget_nonces();
+            }
+            assert!(rig.discord.delete_channel(model::ChannelId::new(former.get())));
+            life.advance(16 * 60).await;
+            let moved = || life.snapshot(&run).state.thread.is_some_and(|thread| thread != former);
+            rig.until("another thread", |_| moved()).await;
+            life.settle().await;
+            let thread = life.thread(&run);
+            let plans: Vec<_> = rig.telling(ops, "· plan").iter().map(|message| message.id).collect();
+            assert!(plans.len() == 1 && plans[0] != plan, "the new card stands for the former one: {plans:?}");
+            assert_eq!(thread.get(), plans[0].get(), "the thread hangs on it");
+            assert_eq!(rig.telling(thread, "former thread was deleted").len(), 1);
+            let card = card(life, &run);
+            for name in ["dana", "leo"] {
+                rig.discord.react(name, card, "✅").expect("anybody may");
+            }
+            life.advance(300).await;
+            rig.until("the clearance", |_| is_cleared(life, &run)).await;
+            life.settle().await;
+            let said = markers(&rig.said(thread));
+            let distinct: std::collections::BTreeSet<_> = said.iter().collect();
+            assert_eq!(said.len(), distinct.len(), "{said:?}");
+            assert!(life.snapshot(&run).state.owed.iter().all(|owed| owed.posted.is_some()));
+        });
+    }
 }
