@@ -28,7 +28,7 @@ use crate::domain::command::Command;
 use crate::domain::incident::{Delivery, IssueKind};
 use crate::domain::runbook::Runbook;
 use crate::domain::{Digest, GuildId, IssueRef, MessageKey, MessageRef, RunId, Timestamp};
-use crate::engine::{Engine, IncidentSnapshot, Incidents, Pace, Planning, Policies, PortError, Ports, RunPolicy, Runs};
+use crate::engine::{Engine, IncidentSnapshot, Incidents, Pace, Planning, Policies, PortError, Ports, Posted, RunPolicy, Runs};
 use crate::github::GitHub;
 use crate::metrics::{BeatWatch, MeasuredJournal, Metrics, RunWatch};
 use crate::planning::CatalogPlanning;
@@ -551,7 +551,7 @@ impl crate::engine::IncidentChat for NoChat {
         Self::away()
     }
 
-    async fn post_to_incident(&self, _: &IncidentSnapshot, _: &MessageKey, _: bool) -> Result<MessageRef, PortError> {
+    async fn post_to_incident(&self, _: &IncidentSnapshot, _: &MessageKey, _: bool) -> Result<Posted, PortError> {
         Self::away()
     }
 
@@ -618,7 +618,7 @@ impl crate::engine::Chat for NoChat {
         _: &crate::engine::Snapshot,
         _: &crate::domain::run::MessageKey,
         _: bool,
-    ) -> Result<crate::domain::MessageRef, crate::engine::PortError> {
+    ) -> Result<crate::engine::Posted, crate::engine::PortError> {
         Self::away()
     }
 

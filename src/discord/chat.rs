@@ -12,7 +12,7 @@ use super::messages::{self, Messages, Outgoing, POSTING_NEEDS, to_channel, to_me
 use super::rest::{Api, Call, Trouble, codes};
 use crate::domain::run::{GateRef, MessageKey, MessageKind, Owed, Place, ReactionVote, State, Vote};
 use crate::domain::{ChannelId, MessageRef, RunId, UserId};
-use crate::engine::{Chat, Freshness, PortError, Snapshot};
+use crate::engine::{Chat, Freshness, PortError, Posted, Snapshot};
 use crate::render::{self, View, limits};
 
 /// How a run's messages reach Discord.
@@ -107,7 +107,7 @@ impl Chat for DiscordChat {
         }
     }
 
-    async fn post(&self, run: &Snapshot, key: &MessageKey, search: bool) -> Result<MessageRef, PortError> {
+    async fn post(&self, run: &Snapshot, key: &MessageKey, search: bool) -> Result<Posted, PortError> {
         let (owed, channel) = place(run, key)?;
         let id = run.state.id();
         let later = |trouble: Trouble| trouble.into_port_error(&format!("post {key} of {id}"), POSTING_NEEDS);
@@ -123,7 +123,7 @@ impl Chat for DiscordChat {
         let posted = self.messages.create(outgoing).await.map_err(later)?;
         self.take_away_former(owed).await;
         if message.votable {
-            self.offer_votes(id, posted).await;
+            self.offer_votes(id, posted.at).await;
         }
         Ok(posted)
     }

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use super::encode;
 use super::rest::{Api, Call, File, Trouble, codes};
 use crate::domain::{ChannelId, GuildId, Hash, MessageId, MessageRef, Person, RoleId, RoleName, UserId};
-use crate::engine::Freshness;
-use crate::render::{Attachment, Message, limits};
+use crate::engine::{Freshness, Posted};
+use crate::render::{self, Attachment, Message, limits};
 
 /// Messages of a channel that Discord gives at once.
 pub(super) const PAGE: usize = 100;
@@ -107,7 +107,7 @@ impl Messages {
     }
 
     /// Posts a message under its nonce.
-    pub(super) async fn create(&self, outgoing: Outgoing<'_>) -> Result<MessageRef, Trouble> {
+    pub(super) async fn create(&self, outgoing: Outgoing<'_>) -> Result<Posted, Trouble> {
         let Outgoing { channel, marker, message, files, live } = outgoing;
         let names: Vec<String> = files.iter().map(|file| file.name.clone()).collect();
         let mut body = encode::with_files(encode::creatable(message), &names);
@@ -125,7 +125,8 @@ impl Messages {
                 self.take_away(former).await;
             }
         }
-        Ok(MessageRef { channel, message: id })
+        // Under a nonce that was used, Discord answers with the message of then.
+        Ok(Posted { at: MessageRef { channel, message: id }, told: told(&answer, marker).unwrap_or(1) })
     }
 
     /// Makes a call; if the thread is archived, opens it and makes the call once more.
@@ -151,14 +152,14 @@ impl Messages {
     }
 
     /// Looks for our own message with this marker, newest first.
-    pub(super) async fn find(&self, channel: ChannelId, marker: &str) -> Result<Option<MessageRef>, Trouble> {
+    pub(super) async fn find(&self, channel: ChannelId, marker: &str) -> Result<Option<Posted>, Trouble> {
         let mut before: Option<u64> = None;
         for _ in 0..SEARCH_PAGES_MAX {
             let page = self.page_before(channel, before).await?;
             let own = |message: &&Value| snowflake(&message["author"]["id"]) == Some(self.bot.get());
-            if let Some(found) = page.iter().filter(own).find(|message| carries(message, marker)) {
+            if let Some((found, told)) = page.iter().filter(own).find_map(|message| Some((message, told(message, marker)?))) {
                 let id = snowflake(&found["id"]).ok_or_else(unreadable)?;
-                return Ok(Some(MessageRef { channel, message: MessageId::new(id) }));
+                return Ok(Some(Posted { at: MessageRef { channel, message: MessageId::new(id) }, told }));
             }
             before = oldest(&page);
             if page.len() < PAGE || before.is_none() {
@@ -347,10 +348,10 @@ fn content_hash(message: &Message) -> Hash {
     Hash::of(encode::editable(message).to_string().as_bytes())
 }
 
-/// Whether the footer of one of its embeds is exactly this marker.
-fn carries(message: &Value, marker: &str) -> bool {
-    let embeds = message["embeds"].as_array().into_iter().flatten();
-    embeds.into_iter().any(|embed| embed["footer"]["text"].as_str() == Some(marker))
+/// How many status updates the message tells of, if the footer of one of its embeds is this marker.
+fn told(message: &Value, marker: &str) -> Option<u32> {
+    let mut embeds = message["embeds"].as_array().into_iter().flatten();
+    embeds.find_map(|embed| render::told(embed["footer"]["text"].as_str()?, marker))
 }
 
 /// The smallest id on a page.

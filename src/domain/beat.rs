@@ -13,6 +13,26 @@ pub struct Beat {
     pub next: Timestamp,
 }
 
+/// What an update that stands for several owes after it was said, if later ones joined it on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rest {
+    /// When the first one that was not told was due.
+    pub due: Timestamp,
+    /// How many more after that one.
+    pub missed: u32,
+}
+
+impl Rest {
+    /// Of an update that was due at `due` and stands for `missed` later ones, `every` apart: what is left when the last
+    /// `untold` of them were not told.
+    #[must_use]
+    pub fn of(due: Timestamp, missed: u32, untold: u32, every: Duration) -> Option<Self> {
+        let told = u64::from((missed + 1).checked_sub(untold)?);
+        let due = due + Duration::from_secs(every.as_secs() * told).delta();
+        Some(Self { due, missed: untold.checked_sub(1)? })
+    }
+}
+
 /// One status update that has fallen due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fall {
@@ -59,6 +79,15 @@ mod tests {
         let beat = Beat::since(at(0), Duration::from_minutes(15));
         assert_eq!(beat.fall(at(15) - chrono::TimeDelta::milliseconds(1)), None);
         assert_eq!(beat.fall(at(15)), Some(Fall { due: at(15), missed: 0, next: at(30) }));
+    }
+
+    #[test]
+    fn what_a_message_did_not_tell_is_left_over() {
+        let rest = |missed, untold| Rest::of(at(15), missed, untold, Duration::from_minutes(15));
+        assert_eq!(rest(3, 0), None);
+        assert_eq!(rest(3, 1), Some(Rest { due: at(60), missed: 0 }));
+        assert_eq!(rest(3, 3), Some(Rest { due: at(30), missed: 2 }));
+        assert_eq!(rest(0, 2), None, "no more than there were");
     }
 
     #[test]

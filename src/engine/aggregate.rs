@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::activity::Active;
 use super::flight::Flight;
 use super::index::Index;
-use super::ports::{Freshness, PortError, Snapshot};
+use super::ports::{Freshness, PortError, Posted, Snapshot};
 use super::shared::Shared;
 use crate::domain::run::EffectId;
 use crate::domain::{CorruptJournal, MessageKey, MessageRef, Timestamp};
@@ -71,7 +71,7 @@ pub(super) trait Aggregate: Send + Sync + Sized + 'static {
         snapshot: &SnapshotOf<Self>,
         key: &MessageKey,
         search: bool,
-    ) -> impl Future<Output = Result<MessageRef, PortError>> + Send;
+    ) -> impl Future<Output = Result<Posted, PortError>> + Send;
     /// Brings a live message up to date. See [`super::Chat::refresh`].
     fn refresh(
         shared: &Shared,
@@ -79,7 +79,7 @@ pub(super) trait Aggregate: Send + Sync + Sized + 'static {
         key: &MessageKey,
     ) -> impl Future<Output = Result<Freshness, PortError>> + Send;
     /// The input for "the message stands there".
-    fn posted(key: MessageKey, at: MessageRef) -> Self::Input;
+    fn posted(key: MessageKey, posted: Posted) -> Self::Input;
     /// The input for "the message that stood there is gone".
     fn lost(key: MessageKey, at: MessageRef) -> Self::Input;
 

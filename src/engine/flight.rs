@@ -51,7 +51,7 @@ impl<A: Aggregate> Flight<A> {
         let mut search = self.search;
         while let Some(snapshot) = self.snapshot() {
             match A::post(&self.shared, &snapshot, &key, search).await {
-                Ok(message) => return self.report(A::posted(key, message)),
+                Ok(posted) => return self.report(A::posted(key, posted)),
                 Err(error @ PortError::Refused { .. }) => {
                     warn!(id = %self.id, %key, %error, "not posted; the messages after it do not wait for it");
                     A::refused(&key, &error.to_string()).into_iter().for_each(|input| self.report(input));

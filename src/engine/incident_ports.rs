@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::ports::{Freshness, PortError, Snapshot};
+use super::ports::{Freshness, PortError, Posted, Snapshot};
 use crate::domain::incident::{Delivery, IncidentId, Input, IssueKind, OpenRequest, Rejection, State};
 use crate::domain::run::{self, GateRef};
 use crate::domain::{ChannelId, IssueRef, MessageKey, MessageRef, RunId, Timestamp};
@@ -73,12 +73,7 @@ pub trait IncidentChat: Send + Sync + 'static {
     async fn open_channel(&self, incident: &IncidentSnapshot) -> Result<Place, PortError>;
 
     /// Makes an owed message visible, once; see [`super::Chat::post`].
-    async fn post_to_incident(
-        &self,
-        incident: &IncidentSnapshot,
-        key: &MessageKey,
-        search: bool,
-    ) -> Result<MessageRef, PortError>;
+    async fn post_to_incident(&self, incident: &IncidentSnapshot, key: &MessageKey, search: bool) -> Result<Posted, PortError>;
 
     /// Brings a posted live message up to date; see [`super::Chat::refresh`].
     async fn refresh_in_incident(&self, incident: &IncidentSnapshot, key: &MessageKey) -> Result<Freshness, PortError>;

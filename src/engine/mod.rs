@@ -34,7 +34,7 @@ pub use incident_ports::{
 };
 pub use lease::LEASE_TTL;
 pub use ports::{
-    Chat, Freshness, Hint, Job, JobSink, Performer, PlanProblem, Planning, PortError, RunSummary, Runs, SendError, Snapshot,
-    StartError, StartOrder, Stuck,
+    Chat, Freshness, Hint, Job, JobSink, Performer, PlanProblem, Planning, PortError, Posted, RunSummary, Runs, SendError,
+    Snapshot, StartError, StartOrder, Stuck,
 };
 pub use shared::{Pace, Policies, Ports, RunPolicy};

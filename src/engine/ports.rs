@@ -63,6 +63,16 @@ pub enum Freshness {
     Lost,
 }
 
+/// A message that is visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Posted {
+    /// Where it stands.
+    pub at: MessageRef,
+    /// How many status updates it tells of, as it stands there: one that an earlier attempt made tells of those that had
+    /// fallen due by then. 1 for everything else.
+    pub told: u32,
+}
+
 /// What the engine asks of chat.
 #[async_trait]
 pub trait Chat: Send + Sync + 'static {
@@ -72,7 +82,7 @@ pub trait Chat: Send + Sync + 'static {
     /// Makes an owed message visible, once: a nonce made of run, key and generation guards against a repeated
     /// request; with `search`, the channel is first searched for the message's marker, because an earlier
     /// attempt of unknown outcome may have succeeded.
-    async fn post(&self, run: &Snapshot, key: &MessageKey, search: bool) -> Result<MessageRef, PortError>;
+    async fn post(&self, run: &Snapshot, key: &MessageKey, search: bool) -> Result<Posted, PortError>;
 
     /// Brings a posted live message up to date. Does nothing if it already shows the state.
     async fn refresh(&self, run: &Snapshot, key: &MessageKey) -> Result<Freshness, PortError>;

@@ -77,7 +77,7 @@ pub fn message(view: View<'_>, owed: &Owed) -> Message {
         MessageKind::Note(event) => note::render(view, event),
         MessageKind::Summary => summary::render(view),
     };
-    message.marked(marker(view.state.id(), &owed.key, owed.generation)).fitted()
+    message.marked(footer(&marker(view.state.id(), &owed.key, owed.generation), owed.kind.stands_for())).fitted()
 }
 
 /// The last line of an owed message: run, key and, if it was lost before, which copy this is. An earlier copy
@@ -85,6 +85,24 @@ pub fn message(view: View<'_>, owed: &Owed) -> Message {
 #[must_use]
 pub fn marker(run: &RunId, key: &MessageKey, generation: u32) -> String {
     marked(run, key, generation)
+}
+
+/// The marker as it stands in a message that tells of so many status updates. The bot reads it there: after a crash nobody
+/// else remembers how many of them had fallen due when the message was made.
+fn footer(marker: &str, tells_of: u32) -> String {
+    if tells_of == 1 { marker.to_owned() } else { format!("{marker}{OF_SEVERAL}{tells_of}") }
+}
+
+/// Between a marker and the number of status updates.
+const OF_SEVERAL: &str = " · updates: ";
+
+/// How many status updates a message tells of whose last line is this; `None` if it is not this message.
+#[must_use]
+pub fn told(footer: &str, marker: &str) -> Option<u32> {
+    match footer.strip_prefix(marker)? {
+        "" => Some(1),
+        rest => rest.strip_prefix(OF_SEVERAL)?.parse().ok(),
+    }
 }
 
 fn marked(owner: &dyn std::fmt::Display, key: &MessageKey, generation: u32) -> String {

@@ -126,7 +126,7 @@ impl Story {
         if let Some(owed) = self.state.owed.iter().find(next).cloned() {
             self.show(&owed);
             let at = MessageRef { channel: ChannelId::new(6), message: MessageId::new(100 + self.state.seq) };
-            self.put(Input::MessagePosted(owed.key, at));
+            self.put(Input::MessagePosted(owed.key, at, u32::MAX));
         }
     }
 
@@ -135,7 +135,8 @@ impl Story {
         let view = View { state: &self.state, head: &head, progress: &self.progress, now: self.now };
         let shown = message(view, owed);
         let files = shown.embeds.iter().all(|embed| limits::len(&embed.description) <= limits::DESCRIPTION_MAX);
-        assert!(files && shown.embeds.last().is_some_and(|e| e.footer == marker(self.state.id(), &owed.key, owed.generation)));
+        let key = marker(self.state.id(), &owed.key, owed.generation);
+        assert!(files && shown.embeds.last().is_some_and(|e| told(&e.footer, &key) == Some(owed.kind.stands_for())));
         let text = shown.text();
         assert_eq!(text.lines().find(|line| nests_bold(line)), None, "bold inside bold");
         let _ = writeln!(self.transcript, "{text}\n────────");

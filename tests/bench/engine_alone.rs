@@ -16,7 +16,7 @@ use pointsman::domain::{
 };
 use pointsman::engine::{
     Chat, Dossier, Engine, Freshness, IncidentChat, IncidentSnapshot, Job, JobSink, Mark, Outside, Pace, Performer, Place,
-    PlanProblem, Planning, Policies, PortError, Ports, Snapshot, Tracker,
+    PlanProblem, Planning, Policies, PortError, Ports, Posted, Snapshot, Tracker,
 };
 use pointsman::store::{self, SharedJournal};
 
@@ -99,7 +99,7 @@ struct Heard {
 #[derive(Default)]
 struct HeardInner {
     beats: Vec<Beat>,
-    places: BTreeMap<(IncidentId, String), MessageRef>,
+    places: BTreeMap<(IncidentId, String), Posted>,
 }
 
 impl Heard {
@@ -114,16 +114,11 @@ impl IncidentChat for Heard {
         Ok(Place { channel: incident.state.channel.unwrap_or(ChannelId::new(1)), fallback: None })
     }
 
-    async fn post_to_incident(
-        &self,
-        incident: &IncidentSnapshot,
-        key: &MessageKey,
-        search: bool,
-    ) -> Result<MessageRef, PortError> {
+    async fn post_to_incident(&self, incident: &IncidentSnapshot, key: &MessageKey, search: bool) -> Result<Posted, PortError> {
         let id = *incident.state.id();
         let mut inner = self.inner.lock().unwrap();
-        if let Some(at) = inner.places.get(&(id, key.to_string())).filter(|_| search) {
-            return Ok(*at);
+        if let Some(posted) = inner.places.get(&(id, key.to_string())).filter(|_| search) {
+            return Ok(*posted);
         }
         let owed = incident.state.owed.iter().find(|owed| owed.key == *key).unwrap();
         if let MessageKind::Beat { due, missed } = owed.kind {
@@ -131,8 +126,9 @@ impl IncidentChat for Heard {
         }
         let message = MessageId::new(inner.places.len() as u64 + 1_000_000);
         let at = MessageRef { channel: incident.state.channel.unwrap(), message };
-        inner.places.insert((id, key.to_string()), at);
-        Ok(at)
+        let posted = Posted { at, told: owed.kind.stands_for() };
+        inner.places.insert((id, key.to_string()), posted);
+        Ok(posted)
     }
 
     async fn refresh_in_incident(&self, _: &IncidentSnapshot, _: &MessageKey) -> Result<Freshness, PortError> {
@@ -173,7 +169,7 @@ impl Chat for Nothing {
         unasked()
     }
 
-    async fn post(&self, _: &Snapshot, _: &MessageKey, _: bool) -> Result<MessageRef, PortError> {
+    async fn post(&self, _: &Snapshot, _: &MessageKey, _: bool) -> Result<Posted, PortError> {
         unasked()
     }
 

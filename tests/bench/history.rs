@@ -62,7 +62,7 @@ impl History {
     /// A message stands; the card is pinned.
     pub(super) fn posted(&mut self, key: MessageKey, at: MessageRef) {
         let card = self.state.owed.iter().any(|owed| owed.key == key && owed.kind == MessageKind::Summary);
-        self.take(Input::MessagePosted(key, at));
+        self.take(Input::MessagePosted(key, at, 1));
         if card {
             self.take(Input::SummaryPinned(at));
         }

@@ -151,7 +151,7 @@ impl Stage {
                 runs: vec![],
                 now: history.at,
             };
-            let message = chat.post_to_incident(&snapshot(), &key, false).await.unwrap();
+            let message = chat.post_to_incident(&snapshot(), &key, false).await.unwrap().at;
             if key == MessageKey::new("summary") {
                 chat.pin(&snapshot(), message).await.unwrap();
             }

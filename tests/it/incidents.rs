@@ -171,6 +171,24 @@ fn updates_that_chat_could_not_take_become_one_late_one_that_counts_them() {
 }
 
 #[test]
+fn what_fell_due_after_a_message_whose_answer_was_lost_is_said_as_well() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let incident = life.open(Severity::Sev1).await;
+        life.tell(&incident, Input::Acknowledge { by: operator() }).await.unwrap();
+        // The first update is said and its answer lost; then chat is away for two more.
+        bench.incidents.go_away_with_the_next_update();
+        life.advance(47 * 60).await;
+        bench.incidents.set_away(false);
+        life.advance(5 * 60).await;
+        let beats = bench.incidents.beats(&incident);
+        let said: Vec<_> = beats.iter().map(|(due, missed, _)| (*due, *missed)).collect();
+        assert_eq!(said, [(at(15 * 60), 0), (at(30 * 60), 1)]);
+        life.expect_sound_incident(&incident).await;
+    });
+}
+
+#[test]
 fn a_clock_that_goes_backwards_doubles_no_update() {
     let bench = Bench::new();
     bench.whole_life(async |life| {

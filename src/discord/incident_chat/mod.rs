@@ -24,7 +24,7 @@ use super::messages::{self, Messages, Outgoing, POSTING_NEEDS};
 use super::rest::{Call, Trouble, codes};
 use crate::domain::incident::Owed;
 use crate::domain::{ChannelId, GuildId, MessageKey, MessageRef, Timestamp};
-use crate::engine::{Freshness, IncidentChat, IncidentSnapshot, Mark, Place, PortError};
+use crate::engine::{Freshness, IncidentChat, IncidentSnapshot, Mark, Place, PortError, Posted};
 use crate::render;
 
 /// How incidents reach Discord.
@@ -72,12 +72,7 @@ impl IncidentChat for DiscordIncidentChat {
         self.find_or_create(&incident.state).await
     }
 
-    async fn post_to_incident(
-        &self,
-        incident: &IncidentSnapshot,
-        key: &MessageKey,
-        search: bool,
-    ) -> Result<MessageRef, PortError> {
+    async fn post_to_incident(&self, incident: &IncidentSnapshot, key: &MessageKey, search: bool) -> Result<Posted, PortError> {
         let state = &incident.state;
         let owed = owed(incident, key)?;
         let channel = channel_of(incident)?;

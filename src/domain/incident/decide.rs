@@ -93,7 +93,13 @@ fn observe(draft: &mut Draft, input: Input) {
         Input::ChannelLost { channel } if state.channel == Some(channel) && !is_to_go(state) => Event::ChannelLost { channel },
         Input::ChannelArchived if state.archived_at.is_none() => Event::ChannelArchived,
         Input::ChannelDeleted => Event::ChannelDeleted,
-        Input::MessagePosted(key, message) if owes(state, &key) => Event::MessagePosted { key, message },
+        Input::MessagePosted(key, message, told) => match state.owed.iter().find(|owed| owed.key == key) {
+            Some(owed) if owed.posted.is_none() => {
+                let untold = owed.kind.stands_for().saturating_sub(told.max(1));
+                Event::MessagePosted { key, message, untold }
+            }
+            Some(_) | None => return,
+        },
         // What was said once and then deleted by somebody is not said again.
         Input::MessageLost(key, message) if stands(state, &key, message) => Event::MessageLost { key },
         // The same trouble again is no news.
@@ -115,10 +121,6 @@ fn observe(draft: &mut Draft, input: Input) {
         _ => return,
     };
     draft.push(event);
-}
-
-fn owes(state: &State, key: &MessageKey) -> bool {
-    state.owed.iter().any(|owed| owed.key == *key && owed.posted.is_none())
 }
 
 /// Whether this copy of a message that is kept current stands in chat, as far as anybody knows.

@@ -8,7 +8,7 @@ use super::message::{MessageKind, Owed, is_noteworthy};
 use super::policy::Severity;
 use super::state::{Acknowledgement, ActionItem, Page, PostMortem, Published, Resolution, Review, State};
 use super::timeline::{Entry, Happening};
-use crate::domain::beat::Beat;
+use crate::domain::beat::{Beat, Rest};
 use crate::domain::{CorruptJournal, MessageKey, Timestamp, gist};
 
 /// The state after an incident's first event.
@@ -77,9 +77,10 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
         Event::ChannelArchived => state.archived_at = Some(at),
         Event::DeletionDue => state.deletion_due = true,
         Event::ChannelDeleted => state.closed_at = Some(at),
-        Event::MessagePosted { key, message } => {
+        Event::MessagePosted { key, message, untold } => {
             let owed = find(&mut state, key).ok_or_else(|| corrupt("nobody owed this message"))?;
             (owed.posted, owed.refused) = (Some(*message), None);
+            owe_the_rest(&mut state, at, key, *untold);
         }
         Event::MessageLost { key } => {
             let owed = find(&mut state, key).ok_or_else(|| corrupt("nobody owed this message"))?;
@@ -211,6 +212,19 @@ fn status_due(state: &mut State, at: Timestamp, seq: u64, (due, missed, next): (
         }
     }
     state.owed.push(owed(at, format!("beat/{seq}"), MessageKind::Beat { due, missed }));
+}
+
+/// What fell due while the message was on its way, and is not told by it, is owed in another one.
+fn owe_the_rest(state: &mut State, at: Timestamp, key: &MessageKey, untold: u32) {
+    // Without a beat any more, nobody asks when exactly it was due.
+    let every = state.beat.map_or(crate::domain::Duration::ZERO, |beat| beat.every);
+    let number = state.seq + 1;
+    let Some(said) = find(state, key) else { return };
+    let MessageKind::Beat { due, missed } = &mut said.kind else { return };
+    if let Some(rest) = Rest::of(*due, *missed, untold, every) {
+        *missed -= untold;
+        state.owed.push(owed(at, format!("beat/{number}"), MessageKind::Beat { due: rest.due, missed: rest.missed }));
+    }
 }
 
 /// What stood in the channel is gone with it. What people must see is owed anew; what was said is said.

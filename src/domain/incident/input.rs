@@ -28,8 +28,8 @@ pub enum Input {
     ChannelArchived,
     /// The channel was exported and deleted.
     ChannelDeleted,
-    /// An owed message is visible.
-    MessagePosted(MessageKey, MessageRef),
+    /// An owed message is visible. The number is how many status updates it tells of; 1 for everything else.
+    MessagePosted(MessageKey, MessageRef, u32),
     /// A posted message is gone or can no longer be edited. Names the very message.
     MessageLost(MessageKey, MessageRef),
     /// Chat does not take an owed message until a person has mended something: why, for people.

@@ -44,6 +44,12 @@ pub enum MessageKind {
 }
 
 impl MessageKind {
+    /// How many status updates it stands for; 1 for everything else.
+    #[must_use]
+    pub fn stands_for(&self) -> u32 {
+        if let Self::Beat { missed, .. } = self { missed.saturating_add(1) } else { 1 }
+    }
+
     /// Whether the message is edited as the state changes.
     #[must_use]
     pub fn is_live(&self) -> bool {

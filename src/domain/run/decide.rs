@@ -79,9 +79,10 @@ fn apply(draft: &mut Draft, input: Input) -> Result<(), Rejection> {
                 thread_lost(draft, thread);
             }
         }
-        Input::MessagePosted(key, message) => {
-            if owes(&draft.state, &key) {
-                draft.push(Event::MessagePosted { key, message });
+        Input::MessagePosted(key, message, told) => {
+            if let Some(owed) = draft.state.owed.iter().find(|owed| owed.key == key && owed.posted.is_none()) {
+                let untold = owed.kind.stands_for().saturating_sub(told.max(1));
+                draft.push(Event::MessagePosted { key, message, untold });
             }
         }
         Input::MessageLost(key, message) => message_lost(draft, key, message),
@@ -141,10 +142,6 @@ fn owes_review<'a>(state: &'a State, gate: &GateRef, card: u32) -> Option<&'a Re
 
 fn given(reason: String) -> Result<String, Rejection> {
     if reason.trim().is_empty() { Err(Rejection::ReasonMissing) } else { Ok(reason) }
-}
-
-fn owes(state: &State, key: &MessageKey) -> bool {
-    state.owed.iter().any(|owed| owed.key == *key && owed.posted.is_none())
 }
 
 fn owes_in_thread(state: &State) -> bool {

@@ -35,6 +35,10 @@ pub enum Event {
         key: MessageKey,
         /// Where it stands.
         message: MessageRef,
+        /// Of a status update that stands for several: how many of the last ones it does not tell of, because they fell due
+        /// while it was on its way. They are owed in another one.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        untold: u32,
     },
     /// A posted message is gone, or can no longer be edited: it is owed anew.
     MessageLost {
@@ -837,4 +841,9 @@ impl std::fmt::Display for End {
             Self::Refused => "refused",
         })
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }

@@ -9,7 +9,7 @@ use super::state::{
     Armed, Attempt, Closing, Ending, Gate, Pause, Review, RollbackStage, RollbackState, Stamp, Standing, State, StepState,
     StepStatus,
 };
-use crate::domain::beat::Beat;
+use crate::domain::beat::{Beat, Rest};
 use crate::domain::{CorruptJournal, MessageKey, MessageRef, RollbackName, StepKind, StepName, Timestamp, gist};
 
 /// The state after a run's first event.
@@ -76,8 +76,9 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
         Event::Rebooted => {}
         Event::ThreadOpened { thread } => state.thread = Some(*thread),
         Event::ThreadLost { .. } => thread_lost(&mut state, at),
-        Event::MessagePosted { key, message } => {
-            posted(&mut state, at, key, Some(*message)).ok_or_else(|| corrupt("nobody owed this message"))?
+        Event::MessagePosted { key, message, untold } => {
+            posted(&mut state, at, key, Some(*message)).ok_or_else(|| corrupt("nobody owed this message"))?;
+            owe_the_rest(&mut state, stamp, key, *untold);
         }
         Event::MessageLost { key } => posted(&mut state, at, key, None).ok_or_else(|| corrupt("nobody owed this message"))?,
         Event::GateOpened { .. }
@@ -228,6 +229,19 @@ fn status_due(state: &mut State, stamp: Stamp, due: Timestamp, missed: u32, next
         }
     }
     state.owed.push(live(stamp.at, &format!("beat/{}", stamp.seq), MessageKind::Beat { due, missed }, Place::Thread));
+}
+
+/// What fell due while the message was on its way, and is not told by it, is owed in another one.
+fn owe_the_rest(state: &mut State, stamp: Stamp, key: &MessageKey, untold: u32) {
+    // Without a beat any more, nobody asks when exactly it was due.
+    let every = state.beat.map_or(crate::domain::Duration::ZERO, |beat| beat.every);
+    let Some(owed) = state.owed.iter_mut().find(|owed| owed.key == *key) else { return };
+    let MessageKind::Beat { due, missed } = &mut owed.kind else { return };
+    if let Some(rest) = Rest::of(*due, *missed, untold, every) {
+        *missed -= untold;
+        let kind = MessageKind::Beat { due: rest.due, missed: rest.missed };
+        state.owed.push(live(stamp.at, &format!("beat/{}", stamp.seq), kind, Place::Thread));
+    }
 }
 
 fn review<'a>(state: &'a mut State, gate: &GateRef, card: u32) -> Option<&'a mut Review> {

@@ -18,8 +18,8 @@ pub enum Input {
     ThreadOpened(ChannelId),
     /// A thread is gone. Names the very thread, so that old news about one cannot take away the next.
     ThreadLost(ChannelId),
-    /// An owed message is visible.
-    MessagePosted(MessageKey, MessageRef),
+    /// An owed message is visible. The number is how many status updates it tells of; 1 for everything else.
+    MessagePosted(MessageKey, MessageRef, u32),
     /// A posted message is gone or can no longer be edited. Names the very message, so that old news about one copy
     /// cannot take away the next.
     MessageLost(MessageKey, MessageRef),

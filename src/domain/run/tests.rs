@@ -239,7 +239,7 @@ fn the_gate_and_the_first_gated_step_are_journalled_together() {
 fn what_people_must_act_on_does_not_wait_behind_what_they_may_read() {
     let mut play = Play::at_gate();
     let at = MessageRef { channel: ChannelId::new(1), message: MessageId::new(2) };
-    play.put(Input::MessagePosted(MessageKey::new("plan"), at));
+    play.put(Input::MessagePosted(MessageKey::new("plan"), at, 1));
     play.put(Input::ThreadOpened(ChannelId::new(2)));
     let posts: Vec<String> = pending(&play.state).iter().map(Effect::id).filter(|id| id.starts_with("message/")).collect();
     let place = |part: &str| posts.iter().position(|id| id.contains(part)).unwrap();
@@ -362,7 +362,7 @@ fn an_expired_gate_refuses_after_two_warnings() {
 fn a_deleted_card_voids_its_votes_and_is_posted_anew() {
     let mut play = Play::at_gate();
     let key = MessageKey::new("gate/cutover/1");
-    play.put(Input::MessagePosted(key.clone(), MessageRef { channel: ChannelId::new(1), message: MessageId::new(2) }));
+    play.put(Input::MessagePosted(key.clone(), MessageRef { channel: ChannelId::new(1), message: MessageId::new(2) }, 1));
     play.votes(&[(&dba(), Vote::Sign)]);
     assert_eq!(
         kinds(&play.put(Input::MessageLost(key, MessageRef { channel: ChannelId::new(1), message: MessageId::new(2) }))),
@@ -377,10 +377,10 @@ fn a_lost_thread_voids_the_votes_in_it_and_what_people_must_act_on_is_owed_anew(
     let thread = ChannelId::new(2);
     let at = |channel, message| MessageRef { channel, message: MessageId::new(message) };
     let card = at(ChannelId::new(1), 3);
-    play.put(Input::MessagePosted(MessageKey::new("plan"), card));
+    play.put(Input::MessagePosted(MessageKey::new("plan"), card, 1));
     play.put(Input::ThreadOpened(thread));
-    play.put(Input::MessagePosted(MessageKey::new("progress"), at(thread, 4)));
-    play.put(Input::MessagePosted(MessageKey::new("gate/cutover/1"), at(thread, 5)));
+    play.put(Input::MessagePosted(MessageKey::new("progress"), at(thread, 4), 1));
+    play.put(Input::MessagePosted(MessageKey::new("gate/cutover/1"), at(thread, 5), 1));
     play.votes(&[(&dba(), Vote::Sign)]);
     assert_eq!(kinds(&play.put(Input::ThreadLost(ChannelId::new(9)))), Vec::<&str>::new(), "another one");
     assert_eq!(kinds(&play.put(Input::ThreadLost(thread))), ["thread_lost", "gate_card_lost", "gate_opened"]);
@@ -394,7 +394,7 @@ fn a_lost_thread_voids_the_votes_in_it_and_what_people_must_act_on_is_owed_anew(
         |state: &State| pending(state).iter().map(Effect::id).filter(|id| !id.starts_with("measure/")).collect::<Vec<_>>();
     assert_eq!(posts(&play.state)[0], "message/plan/1", "nothing else has a place yet");
     assert!(!posts(&play.state).iter().any(|id| id == "thread" || id.contains("note/")));
-    play.put(Input::MessagePosted(MessageKey::new("plan"), at(ChannelId::new(1), 6)));
+    play.put(Input::MessagePosted(MessageKey::new("plan"), at(ChannelId::new(1), 6), 1));
     assert_eq!(owed(&play.state, "plan").former, None);
     assert!(posts(&play.state).contains(&"thread".to_owned()));
 }

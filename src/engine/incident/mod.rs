@@ -12,7 +12,7 @@ use super::aggregate::{Aggregate, Manner, SnapshotOf, Visible};
 use super::flight::Flight;
 use super::incident_ports::IncidentSnapshot;
 use super::index::Index;
-use super::ports::{Freshness, PortError, Snapshot};
+use super::ports::{Freshness, PortError, Posted, Snapshot};
 use super::shared::Shared;
 use crate::domain::incident::{self, Effect, Event, IncidentId, Input, Rejection, State};
 use crate::domain::run::EffectId;
@@ -112,7 +112,7 @@ impl Aggregate for Incident {
         state.owed.iter().filter_map(visible).collect()
     }
 
-    async fn post(shared: &Shared, snapshot: &SnapshotOf<Self>, key: &MessageKey, search: bool) -> Result<MessageRef, PortError> {
+    async fn post(shared: &Shared, snapshot: &SnapshotOf<Self>, key: &MessageKey, search: bool) -> Result<Posted, PortError> {
         let incident = with_runs(shared, snapshot);
         shared.ports.incident_chat.post_to_incident(&incident, key, search).await
     }
@@ -122,8 +122,8 @@ impl Aggregate for Incident {
         shared.ports.incident_chat.refresh_in_incident(&incident, key).await
     }
 
-    fn posted(key: MessageKey, at: MessageRef) -> Input {
-        Input::MessagePosted(key, at)
+    fn posted(key: MessageKey, posted: Posted) -> Input {
+        Input::MessagePosted(key, posted.at, posted.told)
     }
 
     fn lost(key: MessageKey, at: MessageRef) -> Input {

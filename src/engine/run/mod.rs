@@ -9,7 +9,7 @@ use super::aggregate::{Aggregate, Manner, SnapshotOf, Visible};
 use super::flight::Flight;
 use super::index::Index;
 use super::observe;
-use super::ports::{Freshness, PortError};
+use super::ports::{Freshness, PortError, Posted};
 use super::shared::Shared;
 use crate::domain::run::{self, Effect, EffectId, Event, Input, Outcome, Progress, Rejection, State};
 use crate::domain::{CorruptJournal, MessageKey, MessageRef, RunId, Timestamp};
@@ -111,7 +111,7 @@ impl Aggregate for Run {
         state.owed.iter().filter_map(visible).collect()
     }
 
-    async fn post(shared: &Shared, snapshot: &SnapshotOf<Self>, key: &MessageKey, search: bool) -> Result<MessageRef, PortError> {
+    async fn post(shared: &Shared, snapshot: &SnapshotOf<Self>, key: &MessageKey, search: bool) -> Result<Posted, PortError> {
         shared.ports.chat.post(snapshot, key, search).await
     }
 
@@ -119,8 +119,8 @@ impl Aggregate for Run {
         shared.ports.chat.refresh(snapshot, key).await
     }
 
-    fn posted(key: MessageKey, at: MessageRef) -> Input {
-        Input::MessagePosted(key, at)
+    fn posted(key: MessageKey, posted: Posted) -> Input {
+        Input::MessagePosted(key, posted.at, posted.told)
     }
 
     fn lost(key: MessageKey, at: MessageRef) -> Input {

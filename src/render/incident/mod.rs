@@ -48,7 +48,8 @@ pub fn message(view: View<'_>, owed: &Owed) -> Message {
             MessageKind::Note { event, at } => note::render(view, event, *at),
         }
     };
-    message.marked(marker(view.state.id(), &owed.key, owed.generation)).fitted()
+    let marker = marker(view.state.id(), &owed.key, owed.generation);
+    message.marked(super::footer(&marker, owed.kind.stands_for())).fitted()
 }
 
 /// The last line of an owed message: incident, key and, if it was lost before, which copy this is; see

@@ -70,7 +70,7 @@ impl Story {
         while let Some(owed) = self.state.owed.iter().find(|owed| owed.posted.is_none()).cloned() {
             self.show(&owed);
             let message = MessageRef { channel: CHANNEL, message: MessageId::new(100 + self.state.seq) };
-            for event in decide(&self.state, self.now, Input::MessagePosted(owed.key, message)).unwrap() {
+            for event in decide(&self.state, self.now, Input::MessagePosted(owed.key, message, u32::MAX)).unwrap() {
                 self.state = evolve(self.state.clone(), self.now, &event).unwrap();
             }
         }
@@ -88,7 +88,8 @@ impl Story {
     fn show(&mut self, owed: &Owed) {
         let shown = message(self.view(), owed);
         let key = marker(self.state.id(), &owed.key, owed.generation);
-        assert_eq!(shown.embeds.last().map(|embed| embed.footer.as_str()), Some(key.as_str()));
+        let footer = shown.embeds.last().map(|embed| embed.footer.as_str()).unwrap_or_default();
+        assert_eq!(crate::render::told(footer, &key), Some(owed.kind.stands_for()), "{footer}");
         self.tell(&shown);
     }
 

@@ -132,7 +132,7 @@ impl Play {
     }
 
     pub(super) fn posted(&mut self, key: &MessageKey, at: MessageRef) {
-        self.put(Input::MessagePosted(key.clone(), at));
+        self.put(Input::MessagePosted(key.clone(), at, u32::MAX));
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {

@@ -80,8 +80,8 @@ impl Incident {
     async fn post_all(&mut self, chat: &DiscordIncidentChat) {
         while let Some(owed) = self.state.owed.iter().find(|owed| owed.posted.is_none()) {
             let key = owed.key.clone();
-            let at = chat.post_to_incident(&self.snapshot(), &key, false).await.expect("posted");
-            self.put(Input::MessagePosted(key, at));
+            let at = chat.post_to_incident(&self.snapshot(), &key, false).await.expect("posted").at;
+            self.put(Input::MessagePosted(key, at, u32::MAX));
         }
     }
 

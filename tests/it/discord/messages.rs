@@ -21,7 +21,7 @@ pub(super) async fn in_thread(bot: &Bot) -> Play {
 /// The same of a run that has just begun.
 pub(super) async fn open_thread(bot: &Bot, mut play: Play) -> Play {
     let key = key_of(&play, &MessageKind::PlanCard);
-    let at = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted");
+    let at = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted").at;
     play.posted(&key, at);
     let thread = bot.chat.open_thread(&play.snapshot()).await.expect("opened");
     play.put(Input::ThreadOpened(thread));
@@ -40,7 +40,7 @@ fn gate() -> GateRef {
 pub(super) async fn at_gate(bot: &Bot) -> (Play, MessageKey, MessageRef) {
     let mut play = in_thread(bot).await;
     let key = play.go_to_gate();
-    let at = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted");
+    let at = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted").at;
     play.posted(&key, at);
     (play, key, at)
 }
@@ -83,7 +83,7 @@ async fn a_message_whose_answer_was_lost_is_found_again_and_not_doubled() {
     };
     assert_eq!(copies(), 1, "it had arrived");
     bot.model.forget_nonces();
-    let found = bot.chat.post(&play.snapshot(), &key, true).await.expect("found");
+    let found = bot.chat.post(&play.snapshot(), &key, true).await.expect("found").at;
     assert_eq!(copies(), 1);
     assert_eq!(found.channel, play.state.thread.expect("a thread"));
     bot.finish();
@@ -155,7 +155,7 @@ async fn told(bot: &Bot, play: &mut Play) -> Vec<String> {
     let is_due = |owed: &&Owed| owed.posted.is_none() && matches!(owed.kind, MessageKind::Note(_));
     let mut texts = Vec::new();
     while let Some(key) = play.state.owed.iter().find(is_due).map(|owed| owed.key.clone()) {
-        let at = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted");
+        let at = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted").at;
         play.posted(&key, at);
         texts.push(bot.model.read(|chat| chat.find_message(in_model(at)).map(Message::text)).expect("the note"));
     }
@@ -195,7 +195,7 @@ async fn an_expired_gate_and_votes_on_a_card_of_before_are_told_in_chat() {
     let reading = Reading { says: "all is well".to_owned(), measured: String::new(), verdict: Verdict::Green };
     play.put(Input::GateMeasured { gate: gate(), card: 2, readings: vec![reading] });
     let card = key_of(&play, &MessageKind::GateCard { gate: gate(), card: 2 });
-    let new = bot.chat.post(&play.snapshot(), &card, false).await.expect("posted");
+    let new = bot.chat.post(&play.snapshot(), &card, false).await.expect("posted").at;
     play.posted(&card, new);
     told(&bot, &mut play).await;
     bot.model.react("leo", in_model(old), "✅").expect("the old card still stands");
@@ -221,7 +221,7 @@ async fn an_archived_thread_is_opened_again_to_post() {
     let (thread, before) = (MessageRefThread(&play).id(), play.state.thread);
     bot.model.archive_thread("mia", thread, true, false).expect("a moderator may");
     bot.model.fault(Fault::once("POST /channels/*/messages", Misbehaviour::Answer { status: 400, code: 50_083 }));
-    let at = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted");
+    let at = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted").at;
     assert_eq!(Some(at.channel), before);
     bot.finish();
 }
@@ -268,7 +268,7 @@ async fn what_a_step_printed_is_attached_and_nothing_outside_its_run() {
         let note = play.state.owed.iter().find(|owed| owed.posted.is_none() && matches!(owed.kind, MessageKind::Note(_)));
         let key = note.expect("a note").key.clone();
         bot.model.forget_nonces();
-        let at = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted");
+        let at = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted").at;
         let message = bot.model.read(|chat| chat.find_message(in_model(at)).cloned()).expect("the note");
         let attached = message.attachments.first().and_then(|file| bot.model.attachment(file.id));
         assert_eq!(attached.as_deref(), expected.map(str::as_bytes));
@@ -298,7 +298,7 @@ async fn a_message_too_old_to_be_edited_is_posted_anew_and_leaves_no_second_copy
     assert!(edits > 0, "some edits of an old message are taken");
     assert!(bot.model.read(|chat| chat.find_message(in_model(old)).is_some()), "it stands until another one does");
     play.put(Input::MessageLost(key.clone(), old));
-    let new = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted anew");
+    let new = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted anew").at;
     play.posted(&key, new);
     let ops = bot.model.channel("ops");
     let copies: Vec<MessageId> = bot.model.read(|chat| chat.posts_in(ops).iter().map(|message| message.id).collect());

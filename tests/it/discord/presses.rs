@@ -16,7 +16,7 @@ fn step(name: &str) -> StepName {
 /// Posts a message that is owed and shows the run to the fake engine.
 async fn posted(bot: &Bot, play: &mut Play, kind: &MessageKind) -> MessageId {
     let key = key_of(play, kind);
-    let at = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted");
+    let at = bot.chat.post(&play.snapshot(), &key, false).await.expect("posted").at;
     play.posted(&key, at);
     bot.engine.show(play);
     in_model(at)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pointsman::domain::run::{GateRef, MessageKey, MessageKind, Owed, Place, ReactionVote, Vote};
 use pointsman::domain::{ChannelId, MessageId, MessageRef, Person, RunId, UserId};
-use pointsman::engine::{Chat, Freshness, PortError, Snapshot};
+use pointsman::engine::{Chat, Freshness, PortError, Posted, Snapshot};
 
 use super::points::Points;
 
@@ -164,7 +164,7 @@ fn owed<'a>(run: &'a Snapshot, key: &MessageKey) -> &'a Owed {
 }
 
 impl FakeChat {
-    fn make(&self, run: &Snapshot, key: &MessageKey, search: bool) -> Result<MessageRef, PortError> {
+    fn make(&self, run: &Snapshot, key: &MessageKey, search: bool) -> Result<Posted, PortError> {
         let owed = owed(run, key);
         let mut inner = self.world.lock();
         inner.posts_asked += 1;
@@ -201,7 +201,7 @@ impl FakeChat {
             let (run, generation, shows_seq) = (run.state.id().clone(), owed.generation, run.state.seq);
             inner.messages.push(Message { run, key: key.clone(), generation, at, deleted: false, reactions: vec![], shows_seq });
         }
-        if fault == Some(PostFault::After) { Err(away()) } else { Ok(at) }
+        if fault == Some(PostFault::After) { Err(away()) } else { Ok(Posted { at, told: owed.kind.stands_for() }) }
     }
 }
 
@@ -225,7 +225,7 @@ impl Chat for FakeChat {
         Ok(thread)
     }
 
-    async fn post(&self, run: &Snapshot, key: &MessageKey, search: bool) -> Result<MessageRef, PortError> {
+    async fn post(&self, run: &Snapshot, key: &MessageKey, search: bool) -> Result<Posted, PortError> {
         self.points.alive().await;
         let made = self.make(run, key, search);
         self.points.pass(&format!("posted {key}")).await;

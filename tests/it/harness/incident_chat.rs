@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use pointsman::domain::incident::{Delivery, IncidentId, IssueKind, MessageKind};
 use pointsman::domain::run::GateRef;
 use pointsman::domain::{ChannelId, IssueRef, MessageId, MessageKey, MessageRef, RunId, Timestamp};
-use pointsman::engine::{Dossier, Freshness, IncidentChat, IncidentSnapshot, Mark, Outside, Place, PortError, Snapshot, Tracker};
+use pointsman::engine::{
+    Dossier, Freshness, IncidentChat, IncidentSnapshot, Mark, Outside, Place, PortError, Posted, Snapshot, Tracker,
+};
 
 use super::points::Points;
 
@@ -49,6 +51,7 @@ struct Inner {
     deleted: Vec<IncidentId>,
     next_id: u64,
     away: bool,
+    lose_answer: bool,
     full: bool,
     github_away: bool,
 }
@@ -56,6 +59,11 @@ struct Inner {
 impl IncidentWorld {
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap()
+    }
+
+    /// The next status update is shown, its answer never arrives, and chat cannot be reached from then on.
+    pub(crate) fn go_away_with_the_next_update(&self) {
+        self.lock().lose_answer = true;
     }
 
     /// Whether chat can be reached.
@@ -183,12 +191,7 @@ impl IncidentChat for FakeIncidentChat {
         Ok(place)
     }
 
-    async fn post_to_incident(
-        &self,
-        incident: &IncidentSnapshot,
-        key: &MessageKey,
-        search: bool,
-    ) -> Result<MessageRef, PortError> {
+    async fn post_to_incident(&self, incident: &IncidentSnapshot, key: &MessageKey, search: bool) -> Result<Posted, PortError> {
         self.reach().await?;
         let at = {
             let mut inner = self.world.lock();
@@ -201,8 +204,8 @@ impl IncidentChat for FakeIncidentChat {
             let same = |said: &&Said| {
                 said.incident == *state.id() && said.key == *key && said.generation == owed.generation && !said.deleted
             };
-            match inner.said.iter().find(same).filter(|_| search).map(|said| said.at) {
-                Some(at) => at,
+            match inner.said.iter().find(same).filter(|_| search).map(|said| (said.at, said.beat)) {
+                Some((at, beat)) => Posted { at, told: beat.map_or(1, |(_, missed)| missed + 1) },
                 None => {
                     inner.next_id += 1;
                     let at = MessageRef { channel, message: MessageId::new(5_000 + inner.next_id) };
@@ -212,7 +215,11 @@ impl IncidentChat for FakeIncidentChat {
                     };
                     let (incident, generation, said_at) = (*state.id(), owed.generation, incident.now);
                     inner.said.push(Said { incident, key: key.clone(), generation, at, beat, said_at, deleted: false });
-                    at
+                    if beat.is_some() && std::mem::take(&mut inner.lose_answer) {
+                        inner.away = true;
+                        return Err(away());
+                    }
+                    Posted { at, told: owed.kind.stands_for() }
                 }
             }
         };
