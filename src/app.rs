@@ -2,6 +2,7 @@
 //!
 //! Nothing is decided here. `anyhow` names what was being done when something failed; nobody branches on it.
 
+mod masking;
 mod vitals;
 
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ use crate::discord::{Access, Api, DiscordIncidentChat, IncidentChatSettings};
 use crate::domain::command::Command;
 use crate::domain::incident::{Delivery, IssueKind};
 use crate::domain::runbook::Runbook;
-use crate::domain::{Digest, GuildId, IssueRef, MessageKey, MessageRef, RunId, Timestamp};
+use crate::domain::{Digest, GuildId, IssueRef, Mask, MessageKey, MessageRef, RunId, Timestamp};
 use crate::engine::{Engine, IncidentSnapshot, Incidents, Pace, Planning, Policies, PortError, Ports, Posted, RunPolicy, Runs};
 use crate::github::GitHub;
 use crate::metrics::{BeatWatch, MeasuredJournal, Metrics, RunWatch};
@@ -170,6 +171,7 @@ impl Parts {
             archive: incidents.archive_category,
             fallback: incidents.fallback_channel,
             exports_dir: self.settings.data_dir.join("incidents"),
+            mask: self.mask(),
         }
     }
 
@@ -203,7 +205,13 @@ impl Parts {
             Some(path) => read_template(path)?,
         };
         let (labels, assignees) = (incidents.labels.clone(), incidents.assignees.clone());
-        Ok(tracking::House { guild, labels, assignees, template })
+        Ok(tracking::House { guild, labels, assignees, template, mask: self.mask() })
+    }
+
+    /// What hides every secret of the settings in a text.
+    #[must_use]
+    pub fn mask(&self) -> Mask {
+        masking::mask(&self.settings, &self.secrets)
     }
 
     /// What publishes issues. Must be called within a tokio runtime.
@@ -355,6 +363,7 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
             roles: parts.settings.roles.clone(),
             now: Arc::new(move || clock.now()),
             post_mortem: Arc::new(move |dossier| tracking::post_mortem(dossier, &house)),
+            mask: parts.mask(),
         },
     ));
     tokio::spawn(reload_on_hangup(Arc::clone(&parts.catalog), Arc::clone(&interactions), stop.clone()));
@@ -484,6 +493,7 @@ pub async fn told_to_stop() -> std::io::Result<()> {
 /// Why it was refused, or how the rollback failed.
 pub async fn rollback(parts: Parts, request: control::RollbackRequest) -> anyhow::Result<String> {
     let run = request.run.clone();
+    let request = control::RollbackRequest { reason: parts.mask().apply(&request.reason), ..request };
     let asked = control::ask(&parts.settings.data_dir, &request).await.context("asking the running bot")?;
     match asked {
         Some(control::Answer::Started) => {

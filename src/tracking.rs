@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::domain::incident::{ActionItem, IssueKind, State};
 use crate::domain::run::GateRef;
-use crate::domain::{GuildId, IssueDraft, IssueRef};
+use crate::domain::{GuildId, IssueDraft, IssueRef, Mask};
 use crate::engine::{Dossier, PortError, Snapshot, Tracker};
 use crate::github::{GitHub, Trouble};
 use crate::render;
@@ -21,6 +21,9 @@ pub struct House {
     pub assignees: Vec<String>,
     /// The form of post-mortems.
     pub template: Template,
+    /// Hides the secrets of the settings in every text that leaves for GitHub. What is journalled holds none that were
+    /// known then; the settings may know more by now.
+    pub mask: Mask,
 }
 
 /// Publishes on GitHub.
@@ -39,7 +42,7 @@ pub fn post_mortem(dossier: &Dossier, house: &House) -> String {
     let (state, guild) = (&*incident.state, house.guild);
     let view = render::incident::View { state, head: &incident.head, runs: &runs, guild, now: incident.now };
     let (histories, journal_head) = (&dossier.histories, &dossier.journal_head);
-    house.template.render(post_mortem::Dossier { incident: view, histories, journal_head })
+    house.mask.apply(&house.template.render(post_mortem::Dossier { incident: view, histories, journal_head }))
 }
 
 fn view(run: &Snapshot) -> render::View<'_> {
@@ -52,6 +55,12 @@ impl GitHubTracker {
             why: "GitHub is not set up: set `github.repository` in the settings and POINTSMAN_GITHUB_TOKEN, then start the bot again"
                 .to_owned(),
         })
+    }
+
+    /// The draft with secrets hidden. Marker, labels and assignees are made of ids, settings and logins.
+    fn masked(&self, draft: IssueDraft) -> IssueDraft {
+        let IssueDraft { title, body, .. } = &draft;
+        IssueDraft { title: self.house.mask.apply(title), body: self.house.mask.apply(body), ..draft }
     }
 
     fn post_mortem_draft(&self, dossier: &Dossier) -> IssueDraft {
@@ -114,7 +123,7 @@ impl Tracker for GitHubTracker {
                 self.action_draft(dossier, action)
             }
         };
-        github.publish(&draft, known(state, issue), state.opened_at).await.map_err(trouble)
+        github.publish(&self.masked(draft), known(state, issue), state.opened_at).await.map_err(trouble)
     }
 
     async fn publish_review(&self, run: &Snapshot, gate: &GateRef, card: u32) -> Result<IssueRef, PortError> {
@@ -127,7 +136,7 @@ impl Tracker for GitHubTracker {
             labels: vec!["break-glass".to_owned()],
             assignees: self.house.assignees.clone(),
         };
-        github.publish(&draft, None, state.started_at).await.map_err(trouble)
+        github.publish(&self.masked(draft), None, state.started_at).await.map_err(trouble)
     }
 }
 

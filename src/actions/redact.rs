@@ -20,6 +20,8 @@ pub const MASK: &str = "[redacted]";
 
 /// Encoded forms shorter than this are not masked: they would hit ordinary text.
 const ENCODED_BYTES_MIN: usize = 6;
+/// In prose, forms shorter than this are not masked: there they are words and numbers that people use.
+const PROSE_BYTES_MIN: usize = 6;
 
 /// Masks a set of known secrets. Cheap to clone.
 #[derive(Clone, Default)]
@@ -41,8 +43,23 @@ impl Redactor {
     /// When all forms together exceed what an automaton can hold (4 GiB of text).
     #[must_use]
     pub fn new(secrets: impl IntoIterator<Item = SecretString>) -> Self {
+        Self::of_forms_from(1, secrets)
+    }
+
+    /// A redactor for what people write, of all secrets there are rather than the few that a child was given. A value of
+    /// fewer than six bytes passes: as a word it would be masked everywhere.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn for_prose(secrets: impl IntoIterator<Item = SecretString>) -> Self {
+        Self::of_forms_from(PROSE_BYTES_MIN, secrets)
+    }
+
+    fn of_forms_from(bytes_min: usize, secrets: impl IntoIterator<Item = SecretString>) -> Self {
         let secrets: Arc<[SecretString]> = secrets.into_iter().filter(|secret| !secret.expose_secret().is_empty()).collect();
-        let forms: BTreeSet<Vec<u8>> = secrets.iter().flat_map(|secret| forms(secret.expose_secret())).collect();
+        let forms = secrets.iter().flat_map(|secret| forms(secret.expose_secret()));
+        let forms: BTreeSet<Vec<u8>> = forms.filter(|form| form.len() >= bytes_min).collect();
         let automaton = (!forms.is_empty()).then(|| {
             // Never the DFA: its size is a product that a few long secrets make huge.
             let built = AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(forms);
@@ -138,12 +155,19 @@ impl RedactorStream {
     }
 }
 
-/// The secret in every form that is masked.
-fn forms(secret: &str) -> Vec<Vec<u8>> {
+/// What a secret gives away: itself, without space around it, and the password if it is an address. None is empty.
+#[must_use]
+pub fn values(secret: &str) -> Vec<String> {
     let mut values = vec![secret.to_owned(), secret.trim().to_owned()];
     values.extend(password_in_url(secret));
+    values.retain(|value| !value.is_empty());
+    values
+}
+
+/// The secret in every form that is masked.
+fn forms(secret: &str) -> Vec<Vec<u8>> {
     let mut forms = Vec::new();
-    for value in values.into_iter().filter(|value| !value.is_empty()) {
+    for value in values(secret) {
         let percent: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
         let json = serde_json::Value::String(value.clone()).to_string();
         let json = json.trim_matches('"').to_owned();
@@ -258,6 +282,13 @@ mod tests {
         let redactor = redactor(&["postgres://ace:p%40ss-word@db/ace"]);
         assert_eq!(redactor.redact("password=p@ss-word, p%40ss-word"), "password=[redacted], [redacted]");
         assert_eq!(redactor.redact("postgres://ace:p%40ss-word@db/ace"), MASK);
+    }
+
+    #[test]
+    fn in_prose_a_short_secret_is_a_word() {
+        let redactor = Redactor::for_prose(["dev", "hunter2", "postgres://ace:db@host/ace"].map(SecretString::from));
+        assert_eq!(redactor.redact("the developer's db: hunter2"), "the developer's db: [redacted]");
+        assert_eq!(redactor.redact("postgres://ace:db@host/ace"), MASK);
     }
 
     #[test]

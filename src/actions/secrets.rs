@@ -67,6 +67,11 @@ impl Secrets {
         self.0.keys().map(String::as_str)
     }
 
+    /// Every secret's value as it is now. One that cannot be had is left out: nobody can look for what nobody knows.
+    pub fn values(&self) -> impl Iterator<Item = SecretString> {
+        self.0.keys().filter_map(|name| self.resolve(name).ok())
+    }
+
     /// The secret's value as it is now.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ mod hash;
 mod ids;
 pub mod incident;
 pub mod issue;
+mod mask;
 mod message;
 mod plan;
 pub mod run;
@@ -35,6 +36,7 @@ pub use ids::{
     RollbackName, RunId, RunbookName, StepName, TargetName, UserId,
 };
 pub use issue::{IssueDraft, IssueRef, RepositoryName};
+pub use mask::Mask;
 pub use message::MessageKey;
 pub use plan::{Interruption, PinnedFile, Plan, StepKind, StepTraits, TargetIdentity};
 pub use spelling::{nearest, with_suggestion};

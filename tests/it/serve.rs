@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman::clock::ScaledClock;
-use pointsman::sandbox::discord::{Model, World};
+use pointsman::sandbox::discord::{ChannelId, Chat, Message, Model, World};
+use pointsman::sandbox::github::{self, Fault, Misbehaviour};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -17,12 +18,13 @@ use tokio::sync::mpsc;
 const SOON: Duration = Duration::from_secs(60);
 
 /// What is planted, and where. None of them may come out anywhere.
-const PLANTED: [(&str, &str); 5] = [
+const PLANTED: [(&str, &str); 6] = [
     ("the bot's token", "planted-token-of-the-bot"),
     ("the board's token", "planted-token-of-the-board"),
     ("a DSN's password", "planted-password-of-the-dsn"),
-    ("a secret of a step", "planted-secret-of-the-step"),
+    ("a secret of a step", "planted_secret-of*the-step"),
     ("a variable of the bot's environment", "planted-variable-of-the-bot"),
+    ("the token of GitHub", github::TOKEN),
 ];
 
 /// One step that says its secrets in every way it can and fails, and one that lasts.
@@ -49,6 +51,45 @@ phases:
           secret_env: { DSN: DSN, STEP: STEP }
 "#;
 
+/// A gate that nobody signs.
+const GUARDED: &str = r#"
+runbook: guarded
+title: Guarded
+version: 1.0.0
+owner: us
+kind: operation
+lock: guarded
+window: 1h
+phases:
+  - phase: only
+    gate: { sign_off: { security: 1 }, expires: 30m }
+    steps:
+      - step: fine
+        title: Does nothing
+        action: shell.run
+        with: { argv: ["true"] }
+"#;
+
+/// What must not be given a secret.
+const PICKY: &str = r#"
+runbook: picky
+title: Picky
+version: 1.0.0
+owner: us
+kind: operation
+parameters:
+  profile: { type: string, help: which }
+lock: picky
+window: 1h
+phases:
+  - phase: only
+    steps:
+      - step: say
+        title: Says it
+        action: shell.run
+        with: { argv: [echo, "{{ params.profile }}"] }
+"#;
+
 const LASTING: &str = r#"
 runbook: lasting
 title: Lasting
@@ -69,6 +110,7 @@ phases:
 
 struct Stage {
     model: Model,
+    github: github::Model,
     dir: tempfile::TempDir,
 }
 
@@ -83,13 +125,17 @@ impl Stage {
     async fn new() -> Self {
         let world = World::operations().without_rate_limits().token(PLANTED[0].1);
         let model = Model::start(world, Arc::new(ScaledClock::real()), ([127, 0, 0, 1], 0).into()).await.unwrap();
-        let stage = Self { model, dir: tempfile::tempdir().unwrap() };
+        let github = github::Model::start(Arc::new(ScaledClock::real()), ([127, 0, 0, 1], 0).into()).await.unwrap();
+        let stage = Self { model, github, dir: tempfile::tempdir().unwrap() };
         std::fs::create_dir_all(stage.path("runbooks")).unwrap();
         std::fs::create_dir_all(stage.path("commands")).unwrap();
-        std::fs::write(stage.path("runbooks/leaky.yaml"), LEAKY).unwrap();
-        std::fs::write(stage.path("runbooks/lasting.yaml"), LASTING).unwrap();
-        let commands = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("commands/migrate.yaml");
-        std::fs::copy(commands, stage.path("commands/migrate.yaml")).unwrap();
+        for (name, runbook) in [("leaky", LEAKY), ("lasting", LASTING), ("guarded", GUARDED), ("picky", PICKY)] {
+            std::fs::write(stage.path(&format!("runbooks/{name}.yaml")), runbook).unwrap();
+        }
+        for name in ["migrate", "incident", "postmortem", "break-glass"] {
+            let name = format!("commands/{name}.yaml");
+            std::fs::copy(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(&name), stage.path(&name)).unwrap();
+        }
         std::fs::write(stage.path("dsn"), format!("postgres://u:{}@h/d\n", PLANTED[2].1)).unwrap();
         let roles: Vec<String> = ["operator", "operations_lead", "dba", "security"]
             .iter()
@@ -97,10 +143,12 @@ impl Stage {
             .collect();
         let settings = format!(
             "discord: {{ guild: '{}', api_base: '{}' }}\nroles: {{ {} }}\nsecrets: {{ DSN: {{ file: dsn }}, STEP: {{ env: STEP_SECRET }} }}\n\
-             log: {{ format: json }}\nweb: {{ listen: '127.0.0.1:0' }}\n",
+             log: {{ format: json }}\nweb: {{ listen: '127.0.0.1:0' }}\ngithub: {{ repository: {}, api_base: '{}' }}\n",
             stage.model.guild_id(),
             stage.model.base_url(),
-            roles.join(", ")
+            roles.join(", "),
+            github::REPOSITORY,
+            stage.github.api_base()
         );
         std::fs::write(stage.path("pointsman.yaml"), settings).unwrap();
         stage
@@ -116,7 +164,8 @@ impl Stage {
         command
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("POINTSMAN_DISCORD_TOKEN", PLANTED[0].1)
-            .env("POINTSMAN_WEB_TOKEN", PLANTED[1].1);
+            .env("POINTSMAN_WEB_TOKEN", PLANTED[1].1)
+            .env("POINTSMAN_GITHUB_TOKEN", github::TOKEN);
         command.env("STEP_SECRET", PLANTED[3].1).env("SOMETHING_ELSE", PLANTED[4].1).kill_on_drop(true);
         command
     }
@@ -137,6 +186,39 @@ impl Stage {
     async fn start(&self, runbook: &str) {
         let known = |text: &str| self.model.slash("olivia", self.model.channel("ops"), text).map(drop);
         known(&format!("/migrate start runbook:{runbook}")).expect("the command is registered");
+    }
+
+    /// Types a command and reads the answer.
+    async fn typed(&self, who: &str, channel: ChannelId, text: &str) -> Message {
+        let asked = self.model.slash(who, channel, text).unwrap_or_else(|refused| panic!("{text}: {refused}"));
+        asked.message(SOON).await.unwrap_or_else(|error| panic!("{text}: {error:?}"))
+    }
+
+    /// Waits for a message anywhere that fits.
+    async fn message(&self, what: &str, fits: impl Fn(&Message) -> bool) -> Message {
+        let look = |chat: &Chat| chat.messages.values().flat_map(BTreeMap::values).find(|message| fits(message)).cloned();
+        self.model.wait_for(SOON, look).await.unwrap_or_else(|error| panic!("{what}: {error:?}"))
+    }
+
+    /// Waits until chat links to the issue of this number.
+    async fn issue(&self, number: u64) {
+        self.message("the link to an issue", |message| message.text().contains(&format!("/issues/{number}"))).await;
+    }
+
+    /// Everything that stands in chat, the files of messages included, and the same as the chat page is told.
+    async fn everything_in_chat(&self) -> [(&'static str, String); 3] {
+        let (said, files) = self.model.read(|chat| {
+            let messages = chat.messages.values().flat_map(BTreeMap::values);
+            let files: Vec<_> = messages.flat_map(|message| &message.attachments).map(|file| file.id).collect();
+            (format!("{:?} {:?}", chat.messages, chat.channels), files)
+        });
+        let files = files.into_iter().filter_map(|id| self.model.attachment(id));
+        let files: Vec<String> = files.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect();
+        // Beside what was said the page is told what people have typed, which is theirs.
+        let state = reqwest::get(format!("{}/sandbox/v1/state", self.model.base_url())).await.unwrap();
+        let state: Value = state.json().await.unwrap();
+        let page = format!("{} {}", state["messages"], state["channels"]);
+        [("chat", said), ("the files in chat", files.join("\n")), ("the chat page", page)]
     }
 
     async fn printed(&self, arguments: &[&str]) -> String {
@@ -266,10 +348,91 @@ async fn planted_secrets_come_out_nowhere() {
     outputs.insert("an error", String::from_utf8_lossy(&error.stderr).into_owned());
     outputs.insert("the run's files", read_all(&stage.path("data")));
 
-    for (place, text) in &outputs {
+    expect_nothing_planted(&outputs);
+    // The redaction has worked, rather than nothing having been said.
+    assert!(outputs["the run's files"].contains("[redacted]"), "{}", outputs["the run's files"]);
+}
+
+/// A step prints them, and people write them: into notes, reasons, forms and parameters.
+#[tokio::test]
+async fn secrets_that_people_and_steps_give_away_reach_neither_issues_nor_chat_nor_the_journal() {
+    let stage = Stage::new().await;
+    let mut bot = stage.serve().await;
+    let (secret, password) = (PLANTED[3].1, PLANTED[2].1);
+    let ops = stage.model.channel("ops");
+
+    let asked = stage.model.slash("olivia", ops, "/migrate start runbook:picky").unwrap();
+    asked.modal().await.unwrap();
+    let refused = stage.model.submit_modal("olivia", asked.id, &[("profile", secret)]).unwrap().message(SOON).await.unwrap();
+    assert!(refused.content.contains("nothing was started"), "{}", refused.content);
+
+    stage.start("guarded").await;
+    let run = bot.journalled("criteria_measured").await;
+    stage.typed("leo", ops, &format!("/break-glass run:{run} reason:\"it is {secret}\"")).await;
+    stage.issue(1).await;
+
+    stage.start("leaky").await;
+    bot.journalled("closing_began").await;
+    // Once its card is posted, the incident knows its channel.
+    let incident_channel = |chat: &Chat| {
+        let mut channels = chat.channels.values().filter(|at| at.name.starts_with("incident-")).map(|at| at.id);
+        channels.find(|channel| !chat.posts_in(*channel).is_empty())
+    };
+    let channel = stage.model.wait_for(SOON, incident_channel).await.expect("an incident opens by itself");
+    let due = "due:2100-01-01";
+    for text in [
+        format!("/incident note text:\"{secret} and {password}\""),
+        format!("/incident update text:\"the password is {password}\""),
+        format!("/incident severity severity:sev1 reason:\"{secret}\""),
+        format!("/incident resolve summary:\"{secret} was changed\""),
+        format!("/postmortem add-action title:\"Change {secret}\" owner:\"{password}\" {due}"),
+    ] {
+        let answer = stage.typed("leo", channel, &text).await;
+        assert!(answer.content.starts_with("👍"), "{text}: {}", answer.content);
+    }
+    let form = |message: &Message| message.custom_ids().into_iter().find(|id| id.ends_with(":h")).map(str::to_owned);
+    let card = stage.message("the post-mortem's card", |message| form(message).is_some()).await;
+    let clicked = stage.model.click("dana", card.id, &form(&card).unwrap()).unwrap();
+    clicked.modal().await.unwrap();
+    let facts = [("summary", secret), ("root_cause", password)];
+    stage.model.submit_modal("dana", clicked.id, &facts).unwrap().message(SOON).await.unwrap();
+
+    // While GitHub is away the draft is attached; then the issues follow by themselves.
+    let away = Misbehaviour::Answer { status: 503, message: "away".to_owned() };
+    stage.github.fault(Fault::once("GET /repos/*/*/issues", away));
+    stage.typed("leo", channel, "/postmortem publish").await;
+    stage.message("the draft", |message| message.text().contains("not on GitHub yet") && !message.attachments.is_empty()).await;
+    stage.typed("leo", channel, "/postmortem preview").await;
+    stage.issue(3).await;
+
+    let mut outputs = BTreeMap::from(stage.everything_in_chat().await);
+    bot.told_to_stop().await;
+    outputs.insert("the log", bot.log.join("\n"));
+    outputs.insert("the export", stage.printed(&["audit", "export"]).await);
+    outputs.insert("the issues", format!("{:#?}", stage.github.issues()));
+    expect_nothing_planted(&outputs);
+    // Hidden, rather than not said.
+    let expected: [(&str, &[&str]); 4] = [
+        ("the issues", &["Change [redacted]", "it is \\[redacted\\]", "the password is \\[redacted\\]"]),
+        ("the files in chat", &["the password is \\[redacted\\]"]),
+        ("the export", &["[redacted] and [redacted]", "[redacted] was changed"]),
+        ("chat", &["change that secret"]),
+    ];
+    for (place, texts) in expected {
+        let shown = outputs[place].replace("\\\\", "\\");
+        for text in texts {
+            assert!(shown.contains(text), "{text} is not in {place}:\n{shown}");
+        }
+    }
+}
+
+fn expect_nothing_planted(outputs: &BTreeMap<&str, String>) {
+    for (place, text) in outputs {
         assert!(!text.is_empty(), "{place} says nothing");
+        // Markdown writes some characters with a backslash, and JSON and Rust write that one twice.
+        let plain = text.replace('\\', "");
         for (what, secret) in PLANTED {
-            assert!(!text.contains(secret), "{what} comes out in {place}:\n{text}");
+            assert!(!text.contains(secret) && !plain.contains(secret), "{what} comes out in {place}:\n{text}");
         }
         // Nor in the coding in which the step wrote it.
         assert!(
@@ -277,8 +440,6 @@ async fn planted_secrets_come_out_nowhere() {
             "{place}:\n{text}"
         );
     }
-    // The redaction has worked, rather than nothing having been said.
-    assert!(outputs["the run's files"].contains("[redacted]"), "{}", outputs["the run's files"]);
 }
 
 /// Everything below a folder, as text.

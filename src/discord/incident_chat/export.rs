@@ -4,6 +4,8 @@
 //! people. Both are written beside their final names, synced, and renamed, so that what stands under
 //! those names is whole. The threads in the channel are exported with it: they are deleted with it too.
 //!
+//! Secrets of the settings are hidden in both.
+//!
 //! Absent on purpose: the bytes of attachments, whose names, sizes and links are kept; the text of other people's
 //! messages, which Discord gives only to bots with a privileged intent; private threads.
 
@@ -21,8 +23,8 @@ use super::marks::author;
 use super::{DiscordIncidentChat, READING_NEEDS};
 use crate::discord::messages::{PAGE, list, snowflake, to_channel};
 use crate::discord::rest::{Call, Trouble};
-use crate::domain::ChannelId;
 use crate::domain::incident::State;
+use crate::domain::{ChannelId, Mask};
 use crate::engine::PortError;
 
 /// The file for machines.
@@ -52,7 +54,8 @@ impl DiscordIncidentChat {
             return Err(PortError::Refused { why });
         }
         let dir = self.settings.exports_dir.join(state.id().to_string());
-        let mut export = Export::begin(&dir, state).await.map_err(|error| not_written(&doing, &dir, &error))?;
+        let mut export =
+            Export::begin(&dir, state, self.settings.mask.clone()).await.map_err(|error| not_written(&doing, &dir, &error))?;
         let exported = self.export(channel, &mut export).await;
         exported.map_err(|problem| problem.into_port_error(&doing, &dir))?;
         // Without the permission to read its history Discord shows a channel as empty.
@@ -160,10 +163,11 @@ struct Export {
     lines: File,
     pages: File,
     messages: u64,
+    mask: Mask,
 }
 
 impl Export {
-    async fn begin(dir: &Path, state: &State) -> io::Result<Self> {
+    async fn begin(dir: &Path, state: &State, mask: Mask) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir).await?;
         let mut options = File::options();
         options.create(true).write(true).truncate(true).mode(FILE_MODE);
@@ -174,18 +178,19 @@ impl Export {
             state.id(),
             line(&state.opened.title)
         );
-        pages.write_all(title.as_bytes()).await?;
-        Ok(Self { dir: dir.to_owned(), lines, pages, messages: 0 })
+        pages.write_all(mask.apply(&title).as_bytes()).await?;
+        Ok(Self { dir: dir.to_owned(), lines, pages, messages: 0, mask })
     }
 
     async fn heading(&mut self, thread: Option<&str>) -> io::Result<()> {
         let heading = thread.map_or_else(|| "Channel".to_owned(), |name| format!("Thread: {}", line(name)));
-        self.pages.write_all(format!("\n## {heading}\n").as_bytes()).await
+        self.pages.write_all(self.mask.apply(&format!("\n## {heading}\n")).as_bytes()).await
     }
 
     async fn message(&mut self, message: &Value, thread: Option<&str>) -> io::Result<()> {
-        self.lines.write_all(format!("{}\n", record(message, thread)).as_bytes()).await?;
-        self.pages.write_all(for_people(message).as_bytes()).await?;
+        let line = self.mask.apply(&record(message, thread).to_string());
+        self.lines.write_all(format!("{line}\n").as_bytes()).await?;
+        self.pages.write_all(self.mask.apply(&for_people(message)).as_bytes()).await?;
         self.messages += 1;
         Ok(())
     }

@@ -23,7 +23,7 @@ use super::chat::{self, DiscordChat};
 use super::messages::{self, Messages, Outgoing, POSTING_NEEDS};
 use super::rest::{Call, Trouble, codes};
 use crate::domain::incident::Owed;
-use crate::domain::{ChannelId, GuildId, MessageKey, MessageRef, Timestamp};
+use crate::domain::{ChannelId, GuildId, Mask, MessageKey, MessageRef, Timestamp};
 use crate::engine::{Freshness, IncidentChat, IncidentSnapshot, Mark, Place, PortError, Posted};
 use crate::render;
 
@@ -45,6 +45,8 @@ pub struct IncidentChatSettings {
     pub fallback: Option<ChannelId>,
     /// The directory that takes the messages of deleted channels, in a directory of each incident's id. Made when needed.
     pub exports_dir: PathBuf,
+    /// Hides the secrets of the settings in what is exported: people may have written some.
+    pub mask: Mask,
 }
 
 impl DiscordIncidentChat {

@@ -4,10 +4,11 @@
 //! changed counts, so that nobody puts an old text back over a new one. The form's id carries a fingerprint of each text
 //! that it showed; nothing waits in memory.
 
-use serde_json::{Value, json};
-use serenity::all::ModalInteraction;
+use std::collections::BTreeMap;
 
-use super::forms::{self, PARAGRAPH, SHORT, TEXT_INPUT, inputs, modal};
+use serde_json::{Value, json};
+
+use super::forms::{self, PARAGRAPH, SHORT, TEXT_INPUT, modal};
 use super::in_incident::may_see;
 use super::reply::Replier;
 use super::{Caller, Interactions};
@@ -125,12 +126,12 @@ impl Interactions {
         replier: &Replier,
         caller: &Caller,
         id: IncidentId,
-        modal: &ModalInteraction,
+        mut sent: BTreeMap<String, String>,
     ) -> Result<(), Trouble> {
         if let Some(refusal) = self.forbidden(caller, |verb| opens(IncidentPress::Resolve, verb)) {
             return replier.say(&refusal).await;
         }
-        let text = inputs(modal).remove(SUMMARY).unwrap_or_default();
+        let text = sent.remove(SUMMARY).unwrap_or_default();
         self.resolve_incident(replier, caller, TextOnIncident { incident: Some(id.to_string()), text }).await
     }
 
@@ -140,7 +141,7 @@ impl Interactions {
         replier: &Replier,
         caller: &Caller,
         Told { incident: id, form, shown }: Told,
-        modal: &ModalInteraction,
+        sent: &BTreeMap<String, String>,
     ) -> Result<(), Trouble> {
         if let Some(refusal) = self.forbidden(caller, |verb| opens(IncidentPress::WhatHappened, verb)) {
             return replier.say(&refusal).await;
@@ -148,7 +149,6 @@ impl Interactions {
         let Some(snapshot) = self.incidents.incident(&id).filter(|known| may_see(&known.state, caller)) else {
             return replier.say(&rejection::refused(&format!("there is no incident `{id}`"), "Nothing was written down.")).await;
         };
-        let sent = inputs(modal);
         let (mut facts, mut changed, mut replaced) = (Facts::default(), Vec::new(), Vec::new());
         for (question, shown) in form.questions().iter().zip(shown) {
             let Some(answer) = sent.get(question.id).filter(|answer| !answer.is_empty()) else { continue };

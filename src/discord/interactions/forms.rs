@@ -106,6 +106,9 @@ impl Interactions {
         }
         let mut given = modal.message.as_deref().map(entered).unwrap_or_default();
         let sent = inputs(modal);
+        if let Some(refusal) = self.refused_inputs(&sent) {
+            return replier.say(&refusal).await;
+        }
         let mut mistakes = Vec::new();
         for (name, parameter) in &runbook.parameters {
             let Some(text) = sent.get(name.as_str()) else { continue };

@@ -236,9 +236,24 @@ impl Interactions {
         };
         let message = MessageRef { channel: ChannelId::new(target.channel_id.get()), message: MessageId::new(target.id.get()) };
         let author = target.author.display_name().to_owned();
-        let input = Input::MarkMessage { by: caller.person.clone(), message, author, text: text_of(target) };
+        let (text, held) = match text_of(target) {
+            None => (None, false),
+            Some(text) => {
+                let hidden = self.settings.mask.hidden(&text);
+                let held = hidden.is_some();
+                (Some(hidden.unwrap_or(text)), held)
+            }
+        };
+        let input = Input::MarkMessage { by: caller.person.clone(), message, author, text };
         let named = here.state.id().to_string();
-        let done = |_: &IncidentSnapshot| "has that message on its timeline.".to_owned();
+        let done = |_: &IncidentSnapshot| match held {
+            false => "has that message on its timeline.".to_owned(),
+            true => {
+                "has that message on its timeline, without the secret of the settings that stands in it: change that secret, \
+                     and delete the message."
+                    .to_owned()
+            }
+        };
         self.tell_and_answer(replier, caller, Some(&named), input, done).await
     }
 }

@@ -7,11 +7,14 @@
 //! Permission is checked here by the roles that came with the interaction, as the settings map them. What the runbook
 //! itself gives to roles (rollbacks, questions, confirmations, checklists) the run checks once more, with the roles as its
 //! plan pinned them.
+//!
+//! A secret of the settings that somebody writes goes no further than here, see `hiding`.
 
 mod acts;
 mod complete;
 mod facts;
 mod forms;
+mod hiding;
 mod in_incident;
 mod incidents;
 mod on_run;
@@ -36,7 +39,7 @@ use super::messages::role_names;
 use super::rest::{Api, Trouble};
 use crate::domain::command::{Command, CommandOption, Trigger, Verb};
 use crate::domain::runbook::Runbook;
-use crate::domain::{ChannelId, GuildId, Person, RoleId, RoleName, RunId, RunbookName, Timestamp, UserId, with_suggestion};
+use crate::domain::{ChannelId, GuildId, Mask, Person, RoleId, RoleName, RunId, RunbookName, Timestamp, UserId, with_suggestion};
 use crate::engine::{Dossier, Incidents, Planning, Runs};
 use crate::render::{Message, rejection};
 
@@ -71,6 +74,8 @@ pub struct Settings {
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Writes a post-mortem in the team's form, as Markdown: the text of its issue.
     pub post_mortem: Arc<dyn Fn(&Dossier) -> String + Send + Sync>,
+    /// Hides the secrets of the settings in what people write, before it is written down.
+    pub mask: Mask,
 }
 
 impl std::fmt::Debug for Settings {
@@ -180,7 +185,11 @@ impl Interactions {
         if let Some(refusal) = outdated(&found, command) {
             return replier.say(&refusal).await;
         }
-        let values = values(command, &found.options);
+        let mut values = values(command, &found.options);
+        let held = self.hide_in_options(&found.options, &mut values);
+        if let Some(refusal) = hiding::refused_parameters(&found.verb, &held) {
+            return replier.say(&refusal).await;
+        }
         if let Some(refusal) = self.wrong_kind(&found.options, &values) {
             return replier.say(&refusal).await;
         }
@@ -191,7 +200,8 @@ impl Interactions {
                 return replier.say(&rejection::refused(&why, "Tell whoever keeps the `commands/` files.")).await;
             }
         };
-        self.perform(&replier, &caller, &found.allow, command, verb).await
+        self.perform(&replier, &caller, &found.allow, command, verb).await?;
+        hiding::tell(&replier, !held.is_empty()).await
     }
 
     /// A member whom an option names, with the roles of the settings.

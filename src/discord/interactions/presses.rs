@@ -1,10 +1,12 @@
 //! Buttons, and the forms that belong to them.
 
+use std::collections::BTreeMap;
+
 use serenity::all::{ComponentInteraction, ModalInteraction};
 
-use super::forms::{self, inputs};
+use super::forms;
 use super::reply::Replier;
-use super::{Caller, Interactions, carried};
+use super::{Caller, Interactions, carried, hiding};
 use crate::discord::custom_id::CustomId;
 use crate::discord::rest::Trouble;
 use crate::domain::run::Input;
@@ -61,20 +63,35 @@ impl Interactions {
             Ok(caller) => caller,
             Err(refusal) => return replier.say(&refusal).await,
         };
-        match carried(&modal.data.custom_id) {
+        if let Ok(CustomId::Form(form)) = carried(&modal.data.custom_id) {
+            return self.submitted(&replier, &caller, form, modal).await;
+        }
+        let (inputs, held) = self.hidden_inputs(modal);
+        self.take_form(&replier, &caller, &modal.data.custom_id, inputs).await?;
+        hiding::tell(&replier, held).await
+    }
+
+    /// A form with texts was sent.
+    async fn take_form(
+        &self,
+        replier: &Replier,
+        caller: &Caller,
+        custom_id: &str,
+        mut inputs: BTreeMap<String, String>,
+    ) -> Result<(), Trouble> {
+        match carried(custom_id) {
             Ok(CustomId::Press(Press::Answer { run, question, answer })) => {
-                let reason = inputs(modal).remove(forms::REASON).unwrap_or_default();
+                let reason = inputs.remove(forms::REASON).unwrap_or_default();
                 replier.defer().await?;
-                let refusal = self.send(&run, &caller, |by| Input::Answer { question, answer, reason, by }).await;
+                let refusal = self.send(&run, caller, |by| Input::Answer { question, answer, reason, by }).await;
                 let done = || Message::plain(format!("👍 Noted for {}. Its thread says what follows.", text::code(run.as_str())));
                 replier.then(&refusal.unwrap_or_else(done)).await
             }
-            Ok(CustomId::Form(form)) => self.submitted(&replier, &caller, form, modal).await,
-            Ok(CustomId::Facts(told)) => self.facts_sent(&replier, &caller, told, modal).await,
+            Ok(CustomId::Facts(told)) => self.facts_sent(replier, caller, told, &inputs).await,
             Ok(CustomId::Press(Press::Incident { incident, press: IncidentPress::Resolve })) => {
-                self.resolution_sent(&replier, &caller, incident, modal).await
+                self.resolution_sent(replier, caller, incident, inputs).await
             }
-            Ok(CustomId::Press(Press::Confirm { .. } | Press::Tick { .. } | Press::Incident { .. })) => {
+            Ok(CustomId::Form(_) | CustomId::Press(Press::Confirm { .. } | Press::Tick { .. } | Press::Incident { .. })) => {
                 replier.say(&unexpected()).await
             }
             Err(refusal) => replier.say(&refusal).await,

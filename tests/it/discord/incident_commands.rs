@@ -7,7 +7,7 @@ use pointsman::sandbox::discord::{ChannelId, Message, MessageId};
 use serde_json::json;
 
 use super::messages::in_thread;
-use super::{Bot, SOON, fake, quiet};
+use super::{Bot, PLANTED, SOON, fake, quiet};
 
 const TEAM: &str = "announcements";
 
@@ -438,5 +438,54 @@ async fn a_preview_is_a_file_for_whoever_asks_alone() {
     );
     let unknown = typed(&bot, "noor", "ops", "/postmortem preview incident:inc-20200101-001").await;
     assert!(unknown.content.contains("There is no incident") && unknown.attachments.is_empty(), "{}", unknown.content);
+    bot.finish();
+}
+
+#[tokio::test]
+async fn a_secret_that_somebody_writes_is_hidden_before_it_is_written_down_and_they_are_told() {
+    let bot = Bot::online(quiet()).await;
+    let told = |messages: &[Message]| messages.iter().any(|message| message.content.contains("change that secret"));
+    let id = incident(&bot, TEAM).await;
+    typed(&bot, "leo", TEAM, &format!("/incident note text:it is {PLANTED}, I think")).await;
+    bot.model.wait_for(SOON, |chat| told(&ephemeral(chat)).then_some(())).await.expect("a warning");
+    typed(&bot, "leo", TEAM, &format!("/incident severity severity:sev2 reason:{PLANTED}")).await;
+    let said = bot.model.send("noor", bot.model.channel(TEAM), &format!("use {PLANTED}")).expect("sent");
+    let added = bot.model.message_command("dana", said, "Add to timeline").expect("registered");
+    let added = added.message(SOON).await.expect("answered");
+    assert!(told(std::slice::from_ref(&added)), "{}", added.content);
+    typed(&bot, "leo", TEAM, &format!("/incident resolve summary:set it to {PLANTED}")).await;
+    typed(&bot, "dana", TEAM, &format!("/postmortem add-action title:no {PLANTED} owner:{PLANTED} due:2027-02-01")).await;
+    let press = format!("pm1:i:{id}:h");
+    let card = with_button(&bot, TEAM, &press).await;
+    let form = bot.model.click("dana", card, &press).expect("a button");
+    form.modal().await.expect("a form");
+    let fields = [("root_cause", format!("{PLANTED} was wrong")), ("downtime", "5m".to_owned())];
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    bot.model.submit_modal("dana", form.id, &fields).expect("sent").message(SOON).await.expect("answered");
+
+    let known = state(&bot, &id);
+    let written = format!("{known:?}");
+    assert!(!written.contains(PLANTED), "{written}");
+    for text in ["it is [redacted], I think", "use [redacted]", "set it to [redacted]", "no [redacted]", "[redacted] was wrong"] {
+        assert!(written.contains(text), "{text}: {written}");
+    }
+    bot.finish();
+}
+
+/// The messages that one person alone sees.
+fn ephemeral(chat: &pointsman::sandbox::discord::Chat) -> Vec<Message> {
+    chat.messages.values().flat_map(|here| here.values()).filter(|message| message.is_ephemeral()).cloned().collect()
+}
+
+#[tokio::test]
+async fn a_parameter_that_holds_a_secret_starts_nothing() {
+    let bot = Bot::online(quiet()).await;
+    let pending = bot.model.slash("olivia", bot.model.channel("ops"), "/migrate start runbook:move-profile").expect("known");
+    let form = pending.modal().await.expect("a form for its parameters");
+    let fields: Vec<(&str, &str)> = form.inputs().into_iter().map(|name| (name, PLANTED)).collect();
+    let refused = bot.model.submit_modal("olivia", pending.id, &fields).expect("sent").message(SOON).await.expect("answered");
+    assert!(refused.content.contains("nothing was started") && refused.content.contains("secret_env"), "{}", refused.content);
+    assert!(!refused.text().contains(PLANTED), "{}", refused.text());
+    assert_eq!(bot.engine.with(|seen| seen.orders.len()), 0);
     bot.finish();
 }

@@ -8,7 +8,7 @@ use pointsman::discord::{Access, Api, DiscordIncidentChat, IncidentChatSettings}
 use pointsman::domain::incident::{
     IncidentId, Input, MessageKind, OpenRequest, Opener, Policy, Severity, State, begin, decide, evolve, open,
 };
-use pointsman::domain::{ChannelId, MessageKey, MessageRef, Timestamp};
+use pointsman::domain::{ChannelId, Mask, MessageKey, MessageRef, Timestamp};
 use pointsman::engine::{Freshness, Hint, IncidentChat, IncidentSnapshot, PortError};
 use pointsman::sandbox::discord::{self as model, Fault, Misbehaviour, Model, World};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use twilight_model::guild::Permissions;
 
 use super::fake::person;
-use super::{Bot, quiet, roles};
+use super::{Bot, PLANTED, quiet, roles};
 
 const CREATE: &str = "POST /guilds/*/channels";
 
@@ -110,6 +110,7 @@ fn settings(bot: &Bot) -> IncidentChatSettings {
         archive: channel("Archive"),
         fallback: channel("incidents-fallback"),
         exports_dir: bot.dir.path().join("exports"),
+        mask: Mask::new(|text| text.replace(PLANTED, "[redacted]")),
     }
 }
 
@@ -453,6 +454,9 @@ async fn a_channel_is_exported_before_it_is_deleted_and_a_crash_between_loses_no
     for n in 0..120 {
         bot.model.send("noor", channel, &format!("line {n}")).expect("anybody may");
     }
+    // What mentions the bot is given to it.
+    let mention = format!("<@{}> the password is {PLANTED}", bot.model.bot_id());
+    bot.model.send("noor", channel, &mention).expect("anybody may");
     bot.model.fault(Fault::times("DELETE /channels/*", 2, Misbehaviour::Answer { status: 502, code: 0 }));
     let cut = chat.delete_channel(&incident.snapshot()).await;
     assert!(matches!(cut, Err(PortError::Later { .. })), "{cut:?}");
@@ -466,7 +470,7 @@ async fn a_channel_is_exported_before_it_is_deleted_and_a_crash_between_loses_no
     assert!(matches!(gone, Err(PortError::Gone { .. })), "{gone:?}");
     let lines = exported(&bot, &incident);
     assert_eq!(lines, first);
-    assert_eq!(lines.len(), incident.state.owed.len() + 1 + 120 + 1, "the messages of the channel and of its thread");
+    assert_eq!(lines.len(), incident.state.owed.len() + 1 + 120 + 1 + 1, "the messages of the channel and of its thread");
     assert_eq!((&lines[0]["author"]["bot"], &lines[20]["author"]["name"]), (&json!(true), &json!("Noor")));
     let file = &lines.iter().find(|line| line["text"] == "see there").expect("the report")["attachments"][0];
     assert_eq!((&file["name"], &file["bytes"]), (&json!("report.md"), &json!(9)));
@@ -478,6 +482,10 @@ async fn a_channel_is_exported_before_it_is_deleted_and_a_crash_between_loses_no
     assert!(pages.starts_with("# inc-21000102-001: Checkout is down\n"), "{pages}");
     assert!(pages.contains("> attachment: report.md <http"), "{pages}");
     assert!(pages.contains("\n## Thread: Rolling back\n") && pages.contains("> (text not given to the bot)"), "{pages}");
+    let machines = std::fs::read_to_string(dir.join("messages.jsonl")).expect("exported");
+    for text in [&pages, &machines] {
+        assert!(text.contains("the password is [redacted]") && !text.contains(PLANTED), "{text}");
+    }
     assert_eq!((mode(&dir), mode(&dir.join("messages.jsonl"))), (0o700, 0o600), "private incidents are in there too");
     bot.finish();
 }

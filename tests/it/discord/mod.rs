@@ -21,7 +21,7 @@ use pointsman::discord::chat::{ChatSettings, DiscordChat};
 use pointsman::discord::gateway::{Gateway, GatewaySettings, identify};
 use pointsman::discord::interactions::{self, Interactions};
 use pointsman::discord::{Access, Api};
-use pointsman::domain::{GuildId, RoleId, RoleName};
+use pointsman::domain::{GuildId, Mask, RoleId, RoleName};
 use pointsman::sandbox::discord::{Model, World};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,8 @@ use self::fake::{Definitions, Engine};
 
 /// A backstop for everything that is awaited; nothing here takes that long unless it fails.
 const SOON: Duration = Duration::from_secs(20);
+/// What the settings know to be a secret.
+const PLANTED: &str = "planted-secret";
 
 /// The bot's side of a model.
 struct Bot {
@@ -69,6 +71,7 @@ impl Bot {
             post_mortem: Arc::new(|dossier| {
                 format!("# Post-mortem of {}\n{}\n", dossier.incident.state.id(), dossier.journal_head)
             }),
+            mask: Mask::new(|text| text.replace(PLANTED, "[redacted]")),
         };
         let interactions = Arc::new(Interactions::new(
             Arc::clone(&api),
