@@ -28,5 +28,6 @@ mod refusals;
 mod resume;
 mod scripts;
 mod serve;
+mod tracking;
 mod transfer;
 mod web;

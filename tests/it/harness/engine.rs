@@ -14,6 +14,7 @@ use pointsman::domain::run::{
 use pointsman::domain::{ChannelId, MessageRef, Person, RunId, RunbookName, StepKind, StreamId, Timestamp, UserId};
 use pointsman::engine::{
     Engine, EngineError, Handle, Hint, Pace, Policies, Ports, RunPolicy, Runs as _, SendError, Snapshot, StartError, StartOrder,
+    Tracker,
 };
 use pointsman::store::{self, Holder, SharedJournal, audit};
 use secrecy::SecretString;
@@ -94,6 +95,9 @@ pub(crate) const HUMAN: &str = r#"{
     { "step": "poke", "title": "Poke", "action": "act.ask" } ] } ]
 }"#;
 
+/// Makes what publishes issues in one life, which may be killed at these moments.
+pub(crate) type MakeTracker = Box<dyn Fn(Arc<Points>) -> Arc<dyn Tracker>>;
+
 /// The world that outlives the engine.
 pub(crate) struct Bench {
     pub(crate) chat: Arc<ChatWorld>,
@@ -105,6 +109,8 @@ pub(crate) struct Bench {
     pub(crate) pace: Pace,
     /// Neither beat nor incidents for runs, unless a test wants them.
     pub(crate) policies: Policies,
+    /// What publishes issues, made anew for each life; `None`: `incidents` keeps them.
+    pub(crate) tracker: Option<MakeTracker>,
     ids: Arc<CountingIds>,
     url: SecretString,
     _folder: Option<tempfile::TempDir>,
@@ -147,6 +153,7 @@ impl Bench {
             clock: FakeClock::at(at(0)),
             pace,
             policies: Policies { runs: RunPolicy { beat: None, incident: None }, ..Policies::default() },
+            tracker: None,
             ids: Arc::default(),
             url: url.into(),
             _folder: folder,
@@ -185,6 +192,10 @@ impl Bench {
             FakePerformer { world: Arc::clone(&self.effects), points: Arc::clone(&points), journal: Arc::clone(&inner) };
         let incidents = Arc::new(FakeIncidentChat { world: Arc::clone(&self.incidents), points: Arc::clone(&points) });
         let journal = TestJournal { inner: Arc::clone(&inner), points: Arc::clone(&points), faults: Arc::clone(&self.faults) };
+        let tracker: Arc<dyn Tracker> = match &self.tracker {
+            Some(make) => make(Arc::clone(&points)),
+            None => incidents.clone(),
+        };
         let ports = Ports {
             journal: Arc::new(journal),
             clock: Arc::new(self.clock.clone()),
@@ -192,8 +203,8 @@ impl Bench {
             chat: Arc::new(FakeChat { world: chat, points }),
             performer: Arc::new(performer),
             incident_chat: incidents.clone(),
-            outside: incidents.clone(),
-            tracker: incidents,
+            outside: incidents,
+            tracker,
             policies: self.policies.clone(),
         };
         let engine = Engine::start(ports, Arc::clone(&self.planning) as _, self.pace, holder).await?;
