@@ -164,7 +164,7 @@ impl Parts {
     }
 
     /// Where the channels of incidents are, and what becomes of them.
-    fn incident_channels(&self) -> IncidentChatSettings {
+    fn incident_channels(&self, house: tracking::House) -> IncidentChatSettings {
         let incidents = &self.settings.incidents;
         IncidentChatSettings {
             category: incidents.category,
@@ -172,6 +172,7 @@ impl Parts {
             fallback: incidents.fallback_channel,
             exports_dir: self.settings.data_dir.join("incidents"),
             mask: self.mask(),
+            post_mortem: Arc::new(move |incident| tracking::draft(incident, &house)),
         }
     }
 
@@ -331,7 +332,7 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
         ids: Arc::new(RandomIds),
         chat: Arc::clone(&chat) as Arc<dyn crate::engine::Chat>,
         performer: Arc::new(parts.performer()),
-        incident_chat: Arc::new(DiscordIncidentChat::beside(&chat, parts.incident_channels())),
+        incident_chat: Arc::new(DiscordIncidentChat::beside(&chat, parts.incident_channels(parts.house(guild)?))),
         outside: Arc::new(parts.webhooks(guild)?),
         tracker: Arc::new(tracker),
         policies: parts.policies(),

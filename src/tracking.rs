@@ -3,12 +3,15 @@
 use async_trait::async_trait;
 
 use crate::domain::incident::{ActionItem, IssueKind, State};
-use crate::domain::run::GateRef;
-use crate::domain::{GuildId, IssueDraft, IssueRef, Mask};
-use crate::engine::{Dossier, PortError, Snapshot, Tracker};
+use crate::domain::run::{Event, GateRef};
+use crate::domain::{GuildId, IssueDraft, IssueRef, Mask, RunId, Timestamp};
+use crate::engine::{Dossier, IncidentSnapshot, PortError, Snapshot, Tracker};
 use crate::github::{GitHub, Trouble};
 use crate::render;
 use crate::render::post_mortem::{self, Template};
+
+/// What happened to a run, in order.
+type History = (RunId, Vec<(Timestamp, Event)>);
 
 /// What the team has agreed on about its issues.
 #[derive(Debug, Clone)]
@@ -37,11 +40,20 @@ pub struct GitHubTracker {
 /// The post-mortem as Markdown, as it stands now.
 #[must_use]
 pub fn post_mortem(dossier: &Dossier, house: &House) -> String {
-    let runs: Vec<render::View<'_>> = dossier.incident.runs.iter().map(view).collect();
-    let incident = &dossier.incident;
+    written(&dossier.incident, &dossier.histories, &dossier.journal_head, house)
+}
+
+/// The same from memory alone: what happened to the runs is left out, and the head is that of the incident's own records.
+/// For when somebody must read it at once.
+#[must_use]
+pub fn draft(incident: &IncidentSnapshot, house: &House) -> String {
+    written(incident, &[], &incident.head, house)
+}
+
+fn written(incident: &IncidentSnapshot, histories: &[History], journal_head: &str, house: &House) -> String {
+    let runs: Vec<render::View<'_>> = incident.runs.iter().map(view).collect();
     let (state, guild) = (&*incident.state, house.guild);
     let view = render::incident::View { state, head: &incident.head, runs: &runs, guild, now: incident.now };
-    let (histories, journal_head) = (&dossier.histories, &dossier.journal_head);
     house.mask.apply(&house.template.render(post_mortem::Dossier { incident: view, histories, journal_head }))
 }
 

@@ -185,6 +185,11 @@ pub enum Attachment {
         /// The text.
         text: String,
     },
+    /// The post-mortem of the message's incident as it stands. Whoever posts it writes it, in the team's form.
+    PostMortem {
+        /// Under which name it is shown.
+        name: String,
+    },
 }
 
 /// Who is pinged.
@@ -292,7 +297,7 @@ impl Attachment {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::Output { name, .. } | Self::Text { name, .. } => name,
+            Self::Output { name, .. } | Self::Text { name, .. } | Self::PostMortem { name } => name,
         }
     }
 }

@@ -90,6 +90,13 @@ phases:
         with: { argv: [echo, "{{ params.profile }}"] }
 "#;
 
+/// The team's own form of post-mortems.
+const FORM: &str = r#"# Our own form: {{ incident.title }}
+{{ facts.summary }} {{ facts.root_cause }} {{ facts.resolution }}
+{% for entry in timeline %}{{ entry.what }}
+{% endfor %}{% for action in actions %}{{ action.title }} {{ action.owner }}
+{% endfor %}"#;
+
 const LASTING: &str = r#"
 runbook: lasting
 title: Lasting
@@ -132,6 +139,7 @@ impl Stage {
         for (name, runbook) in [("leaky", LEAKY), ("lasting", LASTING), ("guarded", GUARDED), ("picky", PICKY)] {
             std::fs::write(stage.path(&format!("runbooks/{name}.yaml")), runbook).unwrap();
         }
+        std::fs::write(stage.path("form.md"), FORM).unwrap();
         for name in ["migrate", "incident", "postmortem", "break-glass"] {
             let name = format!("commands/{name}.yaml");
             std::fs::copy(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(&name), stage.path(&name)).unwrap();
@@ -143,7 +151,8 @@ impl Stage {
             .collect();
         let settings = format!(
             "discord: {{ guild: '{}', api_base: '{}' }}\nroles: {{ {} }}\nsecrets: {{ DSN: {{ file: dsn }}, STEP: {{ env: STEP_SECRET }} }}\n\
-             log: {{ format: json }}\nweb: {{ listen: '127.0.0.1:0' }}\ngithub: {{ repository: {}, api_base: '{}' }}\n",
+             log: {{ format: json }}\nweb: {{ listen: '127.0.0.1:0' }}\ngithub: {{ repository: {}, api_base: '{}' }}\n\
+             incidents: {{ post_mortem_template: form.md }}\n",
             stage.model.guild_id(),
             stage.model.base_url(),
             roles.join(", "),
@@ -401,7 +410,10 @@ async fn secrets_that_people_and_steps_give_away_reach_neither_issues_nor_chat_n
     let away = Misbehaviour::Answer { status: 503, message: "away".to_owned() };
     stage.github.fault(Fault::once("GET /repos/*/*/issues", away));
     stage.typed("leo", channel, "/postmortem publish").await;
-    stage.message("the draft", |message| message.text().contains("not on GitHub yet") && !message.attachments.is_empty()).await;
+    let drafted = |message: &Message| message.text().contains("not on GitHub yet") && !message.attachments.is_empty();
+    let draft = stage.message("the draft", drafted).await.attachments[0].id;
+    let draft = String::from_utf8(stage.model.attachment(draft).unwrap().to_vec()).unwrap();
+    assert!(draft.starts_with("# Our own form: "), "{draft}");
     stage.typed("leo", channel, "/postmortem preview").await;
     stage.issue(3).await;
 

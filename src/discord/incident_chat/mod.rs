@@ -25,7 +25,7 @@ use super::rest::{Call, Trouble, codes};
 use crate::domain::incident::Owed;
 use crate::domain::{ChannelId, GuildId, Mask, MessageKey, MessageRef, Timestamp};
 use crate::engine::{Freshness, IncidentChat, IncidentSnapshot, Mark, Place, PortError, Posted};
-use crate::render;
+use crate::render::{self, Attachment};
 
 /// How incidents reach Discord.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct DiscordIncidentChat {
 }
 
 /// Where incidents live.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct IncidentChatSettings {
     /// The category in which channels are created; `None`: outside any.
     pub category: Option<ChannelId>,
@@ -47,6 +47,17 @@ pub struct IncidentChatSettings {
     pub exports_dir: PathBuf,
     /// Hides the secrets of the settings in what is exported: people may have written some.
     pub mask: Mask,
+    /// Writes the post-mortem of an incident as far as its own records and the state of its runs tell it, in the team's form.
+    pub post_mortem: Arc<dyn Fn(&IncidentSnapshot) -> String + Send + Sync>,
+}
+
+impl std::fmt::Debug for IncidentChatSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { category, archive, fallback, exports_dir, .. } = self;
+        let mut shown = f.debug_struct("IncidentChatSettings");
+        shown.field("category", category).field("archive", archive).field("fallback", fallback);
+        shown.field("exports_dir", exports_dir).finish_non_exhaustive()
+    }
 }
 
 impl DiscordIncidentChat {
@@ -66,6 +77,14 @@ impl DiscordIncidentChat {
         let view = render::incident::View { state, head: &incident.head, runs: &runs, guild, now: incident.now };
         render::incident::message(view, owed)
     }
+
+    fn write_post_mortems(&self, incident: &IncidentSnapshot, attachments: &mut [Attachment]) {
+        for attachment in attachments {
+            if let Attachment::PostMortem { name } = attachment {
+                *attachment = Attachment::Text { name: std::mem::take(name), text: (self.settings.post_mortem)(incident) };
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -83,7 +102,8 @@ impl IncidentChat for DiscordIncidentChat {
         if search && let Some(found) = self.messages.find(channel, &marker).await.map_err(later)? {
             return Ok(found);
         }
-        let message = self.rendered(incident, owed);
+        let mut message = self.rendered(incident, owed);
+        self.write_post_mortems(incident, &mut message.attachments);
         let files = messages::files(None, &message.attachments).await;
         let live = owed.kind.is_live().then(|| name(incident, key));
         let outgoing = Outgoing { channel, marker: &marker, message: &message, files, live };

@@ -115,8 +115,8 @@ impl Replier {
 fn texts(message: &Message) -> Vec<File> {
     let text = |attachment: &Attachment| match attachment {
         Attachment::Text { name, text } => Some(File { name: name.clone(), bytes: text.clone().into_bytes() }),
-        // Step outputs belong to a run's own messages.
-        Attachment::Output { .. } => None,
+        // Step outputs belong to a run's own messages, and drafts to an incident's.
+        Attachment::Output { .. } | Attachment::PostMortem { .. } => None,
     };
     message.attachments.iter().filter_map(text).collect()
 }

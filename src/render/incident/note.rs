@@ -33,8 +33,8 @@ impl Note {
         self
     }
 
-    fn attach(mut self, name: String, text: String) -> Self {
-        self.attachments.push(Attachment::Text { name, text });
+    fn attach(mut self, attachment: Attachment) -> Self {
+        self.attachments.push(attachment);
         self
     }
 
@@ -84,7 +84,7 @@ pub(super) fn render(view: View<'_>, event: &Event, at: Timestamp) -> Message {
             Note::new(Colour::Blue, format!("🔧 Action item {action} by {}: {}", person(by), escape(title)))
                 .line(format!("{} does it by {due}.", escape(owner)))
         }
-        Event::IssueDelayed { issue, why } => issue_delayed(view, *issue, why),
+        Event::IssueDelayed { issue, why } => issue_delayed(state, *issue, why),
         Event::ReviewScheduled { at, why, .. } => review_scheduled(*at, why.as_deref()),
         Event::ReviewNear => review_near(state),
         Event::Opened(_)
@@ -172,9 +172,8 @@ fn resolved(state: &State, by: &Person, summary: &str, at: Timestamp) -> Note {
         .ping(ping_responders(state), "it is over")
 }
 
-/// With the text itself, so that nobody waits for GitHub to read it: from what the view tells, in the shipped form.
-fn issue_delayed(view: View<'_>, issue: IssueKind, why: &str) -> Note {
-    let state = view.state;
+/// With the text itself, so that nobody waits for GitHub to read it.
+fn issue_delayed(state: &State, issue: IssueKind, why: &str) -> Note {
     let what = match issue {
         IssueKind::PostMortem => "The post-mortem".to_owned(),
         IssueKind::Action(number) => format!("Action item {number}"),
@@ -183,12 +182,7 @@ fn issue_delayed(view: View<'_>, issue: IssueKind, why: &str) -> Note {
     Note::new(Colour::Amber, format!("⏳ {what} is not on GitHub yet: {}", escape(why)))
         .line(known.unwrap_or_default())
         .line("It is owed still, and follows by itself. The text as it stands now is attached.")
-        .attach(format!("post-mortem-{}.md", state.id()), draft(view))
-}
-
-fn draft(view: View<'_>) -> String {
-    let dossier = crate::render::post_mortem::Dossier { incident: view, histories: &[], journal_head: view.head };
-    crate::render::post_mortem::Template::shipped().render(dossier)
+        .attach(Attachment::PostMortem { name: format!("post-mortem-{}.md", state.id()) })
 }
 
 fn review_scheduled(at: Timestamp, why: Option<&str>) -> Note {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pointsman::discord::rest::{Call, File, HOLD_MAX};
 use pointsman::discord::{Access, Api, DiscordIncidentChat, IncidentChatSettings};
 use pointsman::domain::incident::{
-    IncidentId, Input, MessageKind, OpenRequest, Opener, Policy, Severity, State, begin, decide, evolve, open,
+    IncidentId, Input, IssueKind, MessageKind, OpenRequest, Opener, Policy, Severity, State, begin, decide, evolve, open,
 };
 use pointsman::domain::{ChannelId, Mask, MessageKey, MessageRef, Timestamp};
 use pointsman::engine::{Freshness, Hint, IncidentChat, IncidentSnapshot, PortError};
@@ -111,6 +111,7 @@ fn settings(bot: &Bot) -> IncidentChatSettings {
         fallback: channel("incidents-fallback"),
         exports_dir: bot.dir.path().join("exports"),
         mask: Mask::new(|text| text.replace(PLANTED, "[redacted]")),
+        post_mortem: Arc::new(|incident| format!("# {}, in our own form\n", incident.state.opened.title)),
     }
 }
 
@@ -433,6 +434,25 @@ async fn an_ended_channel_moves_to_the_archive_if_there_is_one_with_room() {
 }
 
 /// The lines of an export.
+#[tokio::test]
+async fn while_github_is_away_the_post_mortem_is_attached_in_the_teams_form() {
+    let bot = Bot::rest(quiet()).await;
+    let chat = chat(&bot);
+    let mut incident = Incident::settled(&chat, &bot.model, 1).await;
+    incident.put(Input::Resolve { by: person(&bot.model, "leo", &["operator"]), summary: "mended".to_owned() });
+    incident.put(Input::Publish { by: person(&bot.model, "leo", &["operator"]) });
+    incident.put(Input::IssueDelayed { issue: IssueKind::PostMortem, why: "GitHub is away".to_owned() });
+    incident.post_all(&chat).await;
+    let file = bot.model.read(|chat| {
+        let notes = chat.messages_in(incident.channel());
+        let note = notes.rev().find(|message| message.text().contains("GitHub is away") && !message.attachments.is_empty());
+        note.expect("a note with a file").attachments[0].clone()
+    });
+    assert_eq!(file.filename, "post-mortem-inc-21000102-001.md");
+    assert_eq!(bot.model.attachment(file.id).expect("its bytes"), "# Checkout is down, in our own form\n");
+    bot.finish();
+}
+
 fn exported(bot: &Bot, incident: &Incident) -> Vec<Value> {
     let dir = bot.dir.path().join("exports").join(incident.state.id().to_string());
     let lines = std::fs::read_to_string(dir.join("messages.jsonl")).expect("exported");
