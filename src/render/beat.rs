@@ -1,10 +1,10 @@
-//! A run's status update: where it stands, against plan and window, who must act, when the next one comes.
+//! A run's status update: where it stands, what changed, plan and window, who must act, the way back, when the next one comes.
 
 use super::message::{Colour, Embed, Message};
 use super::progress;
-use super::status::{colour, forecast, glass_mark, rollbacks, standing, title};
+use super::status::{colour, forecast, glass_mark, standing, title, ways_back};
 use super::text::{clock, missing, relative};
-use super::{View, gate_card, limits};
+use super::{View, changes, gate_card, limits};
 use crate::domain::run::State;
 use crate::domain::{Duration, Timestamp};
 
@@ -25,13 +25,27 @@ pub(super) fn render(view: View<'_>, due: Timestamp, missed: u32) -> Message {
         ..Embed::default()
     };
     embed.field("Late", &late(due, missed, view.now));
+    embed.field("Changed since the last update", &changed(state, due));
     embed.field("Forecast", &forecast(view));
     embed.field("Criteria", &criteria(state));
     embed.field("Still to sign", &still_to_sign(state));
-    embed.field("Way back", &rollbacks(state));
+    embed.field("Way back", &ways_back(view));
     let next = state.beat.map(|beat| format!("{} ({})", relative(beat.next), clock(beat.next)));
     embed.field("Next update", next.as_slice());
     Message::framed(embed)
+}
+
+fn changed(state: &State, due: Timestamp) -> Vec<String> {
+    shown(&changes::lines(state, state.told_before(due)))
+}
+
+/// The newest of these lines, or that there are none.
+pub(super) fn shown(changes: &[String]) -> Vec<String> {
+    if changes.is_empty() {
+        vec!["nothing that was written down".to_owned()]
+    } else {
+        vec![limits::newest_lines(changes, limits::FIELD_VALUE_MAX)]
+    }
 }
 
 pub(super) fn is_late(due: Timestamp, now: Timestamp) -> bool {

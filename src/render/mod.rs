@@ -15,6 +15,7 @@
 
 mod beat;
 pub mod board;
+mod changes;
 mod gate_card;
 pub mod incident;
 pub mod limits;

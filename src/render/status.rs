@@ -3,8 +3,9 @@
 use super::message::{Colour, Embed, Message};
 use super::text::{clock, code, date, escape, missing, person, relative, roles};
 use super::{View, limits};
-use crate::domain::run::{Clearance, End, GateRef, RollbackStage, Standing, State, Status, StepStatus};
-use crate::domain::{Person, RunId, StepName, Timestamp};
+use crate::domain::run::{Clearance, End, GateRef, RollbackStage, SafeUntil, Standing, State, Status, StepStatus};
+use crate::domain::runbook::Rollback;
+use crate::domain::{Person, RollbackName, RunId, StepName, Timestamp};
 
 /// A run in a list.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +89,7 @@ pub fn one(view: View<'_>, set_aside: Option<&str>) -> Message {
         }
     }
     embed.field("Forecast", &forecast(view));
-    embed.field("Way back", &rollbacks(state));
+    embed.field("Way back", &ways_back(view));
     Message::framed(embed).fitted()
 }
 
@@ -142,8 +143,32 @@ pub(super) fn forecast(view: View<'_>) -> Vec<String> {
     vec![format!("done about {}, window ends {}: {verdict}", clock(forecast.ends_at), clock(forecast.window_ends_at))]
 }
 
-/// The rollbacks: which are armed, who starts them, how long they take, until when.
+/// The rollbacks: which are armed, who starts them, how long they take, until when they are possible.
 pub(super) fn rollbacks(state: &State) -> Vec<String> {
+    ways(state, |_, _| None)
+}
+
+/// The same, with the latest moment at which each is safe to start. For what is said once: a live message would change
+/// with every minute.
+pub(super) fn ways_back(view: View<'_>) -> Vec<String> {
+    ways(view.state, |name, rollback| last_safe(view, name, rollback))
+}
+
+fn last_safe(view: View<'_>, name: &RollbackName, rollback: &Rollback) -> Option<String> {
+    let last = crate::domain::run::last_safe(view.state, name, super::text::to_minute(view.now))?;
+    let at = format!("{} ({})", clock(last.at), relative(last.at));
+    Some(match last.bound {
+        SafeUntil::WindowEnds if last.at < view.now => {
+            format!("– ⚠ started now it ends after the window: the last safe start was {at}")
+        }
+        SafeUntil::WindowEnds => format!("– last safe start {at}: its {} must end within the window", rollback.target),
+        SafeUntil::NoReturn(step) => {
+            format!("– last safe start {at}: then {} is forecast to start", step_title(view.state, &step))
+        }
+    })
+}
+
+fn ways(state: &State, last_safe: impl Fn(&RollbackName, &Rollback) -> Option<String>) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, rollback) in &state.runbook().rollback {
         let how = if state.rolled_back.contains(name) {
@@ -162,6 +187,7 @@ pub(super) fn rollbacks(state: &State) -> Vec<String> {
         if let (Some(until), None) = (&rollback.until, state.no_return(rollback)) {
             lines.push(format!("– possible until {} starts", code(until.step.as_str())));
         }
+        lines.extend(last_safe(name, rollback));
     }
     lines
 }

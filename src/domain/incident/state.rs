@@ -9,7 +9,7 @@ use super::event::{Delivery, Facts, Opened, ResponderRole};
 use super::id::IncidentId;
 use super::message::{MessageKind, Owed};
 use super::policy::{Policy, Severity};
-use super::timeline::Entry;
+use super::timeline::{Entry, Happening};
 use crate::domain::beat::Beat;
 use crate::domain::{ChannelId, Duration, IssueRef, MessageRef, Person, RunId, Timestamp};
 
@@ -202,6 +202,16 @@ impl State {
     #[must_use]
     pub fn newest_beat(&self) -> Option<&Owed> {
         self.owed.iter().rev().find(|owed| matches!(owed.kind, MessageKind::Beat { .. }))
+    }
+
+    /// When people last heard before the status update that was due at `due`: when the one before it was due or a person
+    /// gave one, or else the opening.
+    #[must_use]
+    pub fn told_before(&self, due: Timestamp) -> Timestamp {
+        let beats =
+            self.owed.iter().filter_map(|owed| if let MessageKind::Beat { due, .. } = owed.kind { Some(due) } else { None });
+        let given = self.timeline.iter().filter(|entry| matches!(*entry.what, Happening::Updated { .. })).map(|entry| entry.at);
+        beats.chain(given).filter(|at| *at < due).max().unwrap_or(self.opened_at)
     }
 
     /// What happened after an instant, in order.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::change::{Change, ChangeKind};
 use super::event::{Answer, End, Event, GateRef, GateRefusal, ListRef, Question, QuestionKind, Started};
 use super::message::{MessageKind, Owed, Place};
 use super::state::{
@@ -52,6 +53,7 @@ pub fn begin(at: Timestamp, event: &Event) -> Result<State, CorruptJournal> {
         rehearsal_red: false,
         closing: None,
         end: None,
+        changes: Vec::new(),
         seq: 1,
         changed_at: at,
     })
@@ -71,6 +73,7 @@ pub fn evolve(mut state: State, at: Timestamp, event: &Event) -> Result<State, C
     if let Some(note) = stamp.note(event).filter(|note| !is_repeated(&state, note)) {
         state.owed.push(note);
     }
+    state.changes.extend(ChangeKind::of(event).map(|kind| Change { at, kind }));
     match event {
         Event::Started(_) => return Err(corrupt("a run starts once")),
         Event::Rebooted => {}

@@ -12,6 +12,7 @@
 //! Absent on purpose: reading votes, measuring, performing. Those are effects.
 
 mod advance;
+mod change;
 mod decide;
 mod effect;
 mod event;
@@ -30,6 +31,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
+pub use change::{Change, ChangeKind};
 pub use decide::decide;
 pub use effect::{Effect, EffectId, pending};
 pub use event::{
@@ -41,7 +43,7 @@ pub use input::{Input, Outcome, ReactionVote};
 pub use message::{MessageKind, Owed, Place};
 pub use progress::{Portion, Progress};
 pub use rejection::Rejection;
-pub use schedule::{Forecast, PhaseForecast, forecast, next_deadline, planned};
+pub use schedule::{Forecast, LastSafe, PhaseForecast, SafeUntil, forecast, last_safe, next_deadline, planned};
 pub use start::{Holder, Rehearsal, StartRequest, start};
 pub use state::{
     Armed, Attempt, Closing, Ending, Gate, Pause, Review, RollbackStage, RollbackState, Standing, State, Status, StepState,

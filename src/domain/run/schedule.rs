@@ -2,8 +2,8 @@
 
 use super::event::GateRef;
 use super::state::{RollbackStage, Standing, State, StepStatus};
-use crate::domain::runbook::{Phase, Runbook};
-use crate::domain::{Duration, PhaseName, Timestamp};
+use crate::domain::runbook::{Phase, Runbook, Step};
+use crate::domain::{Duration, PhaseName, RollbackName, StepName, Timestamp};
 
 /// A phase in the time table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub fn forecast(state: &State, now: Timestamp) -> Forecast {
         let end = if done {
             steps().filter_map(|step| step.finished_at).max().unwrap_or(start)
         } else {
-            now.max(start) + remaining(state, phase, now).delta()
+            now.max(start) + remaining(state, &phase.steps, now).delta()
         };
         if !done {
             cursor = end;
@@ -111,9 +111,58 @@ pub fn forecast(state: &State, now: Timestamp) -> Forecast {
     Forecast { phases, ends_at, window_ends_at: started.window_ends_at }
 }
 
-/// What the steps of a phase that are not settled should still take.
-fn remaining(state: &State, phase: &Phase, now: Timestamp) -> Duration {
-    let left = |step: &crate::domain::runbook::Step| {
+/// Until when a rollback is safe to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastSafe {
+    /// The latest instant at which it should be started. It may have passed if the window is the bound.
+    pub at: Timestamp,
+    /// What stands against starting it later.
+    pub bound: SafeUntil,
+}
+
+/// What stands against starting a rollback later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SafeUntil {
+    /// It takes its target time, and would end after the maintenance window.
+    WindowEnds,
+    /// This step is forecast to start then, and there is no way back behind it.
+    NoReturn(StepName),
+}
+
+/// Until when a rollback is safe to start, seen from `now`: so that it ends within the window, and before the step behind
+/// which there is no way back. `None` if it is not possible (any more), or under way already. What people need for signing,
+/// if it is not armed, is not taken off.
+#[must_use]
+pub fn last_safe(state: &State, rollback: &RollbackName, now: Timestamp) -> Option<LastSafe> {
+    let (_, definition) = state.possible_rollbacks().find(|(name, _)| *name == rollback)?;
+    let under_way = state.rollback.as_ref().is_some_and(|wanted| wanted.stage != RollbackStage::AwaitingGate);
+    if under_way || state.end.is_some() || state.is_dry_run() {
+        return None;
+    }
+    let window = LastSafe { at: state.started.window_ends_at - definition.target.delta(), bound: SafeUntil::WindowEnds };
+    let no_return = definition.until.as_ref().and_then(|until| {
+        let at = forecast_start(state, &until.step, now)?;
+        Some(LastSafe { at, bound: SafeUntil::NoReturn(until.step.clone()) })
+    });
+    no_return.into_iter().chain([window]).min_by_key(|last| last.at)
+}
+
+/// When a step that has not begun will start, if every step before it takes its estimate; `None` once the run goes forward
+/// no more.
+fn forecast_start(state: &State, step: &StepName, now: Timestamp) -> Option<Timestamp> {
+    if state.closing.is_some() || state.abort.is_some() || state.rollback.is_some() {
+        return None;
+    }
+    let phases = forecast(state, now).phases;
+    let is_in = |phase: &Phase| phase.steps.iter().position(|other| other.step == *step);
+    let rows = state.runbook().phases.iter().zip(&phases);
+    let (before, row) = rows.filter_map(|(phase, row)| Some((&phase.steps[..is_in(phase)?], row))).next()?;
+    Some(now.max(row.start) + remaining(state, before, now).delta())
+}
+
+/// What those of a phase's steps that are not settled should still take.
+fn remaining(state: &State, steps: &[Step], now: Timestamp) -> Duration {
+    let left = |step: &Step| {
         let estimate = step.estimate.unwrap_or_default();
         match &state.step(&step.step).status {
             StepStatus::Succeeded | StepStatus::Skipped => Duration::ZERO,
@@ -127,7 +176,7 @@ fn remaining(state: &State, phase: &Phase, now: Timestamp) -> Duration {
             | StepStatus::Failed(_) => estimate,
         }
     };
-    phase.steps.iter().map(left).sum()
+    steps.iter().map(left).sum()
 }
 
 /// The earliest instant after `now`, when the state was last looked at, at which time alone changes something; `None` if only people or effects can.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::change::Change;
 use super::event::{
     Actor, Clearance, End, Event, Failure, GateRef, GateRefusal, ListRef, Mode, ProcessGroup, Question, Reading, Started, Vote,
     VoteRefusal,
@@ -70,6 +71,8 @@ pub struct State {
     pub closing: Option<Closing>,
     /// How it ended.
     pub end: Option<Ending>,
+    /// What happened, in order, as far as people who were told before need to hear of it.
+    pub changes: Vec<Change>,
     /// How many events the state is made of: the next one has this number plus one.
     pub seq: u64,
     /// The instant of the last event.
@@ -640,6 +643,20 @@ impl State {
             Some(until) if until > now && !self.is_dry_run() => Status::Waiting { phase: phase.phase.clone(), until },
             _ => Status::Running { phase: phase.phase.clone() },
         }
+    }
+
+    /// What happened after an instant, in order.
+    pub fn changes_since(&self, since: Timestamp) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(move |change| change.at > since)
+    }
+
+    /// When people last heard where the run stands before the status update that was due at `due`: when the one before
+    /// it was due, or else the run's start.
+    #[must_use]
+    pub fn told_before(&self, due: Timestamp) -> Timestamp {
+        let beats =
+            self.owed.iter().filter_map(|owed| if let MessageKind::Beat { due, .. } = owed.kind { Some(due) } else { None });
+        beats.filter(|at| *at < due).max().unwrap_or(self.started_at)
     }
 
     /// Whether no step of the phases is under way: what a rollback and an abort wait for.

@@ -629,6 +629,105 @@ fn votes_after_the_start_are_answered_too_late() {
 }
 
 /// Anything that may come, in any order.
+#[test]
+fn what_changed_since_an_update_is_what_people_need_to_hear() {
+    use ChangeKind::{GateCleared, GateOpened, RollbackArmed, RollbackStarted, Signed, StepDone, StepFailed};
+    let mut play = Play::start(Mode::Live);
+    play.succeed("look");
+    play.later(60);
+    let told = play.now;
+    play.later(60);
+    play.fail("copy", true);
+    play.later(10);
+    play.succeed("copy");
+    play.measure(true);
+    let both = [(&dba(), Vote::Sign), (&lead(), Vote::Sign)];
+    play.votes(&both);
+    play.recheck(&both);
+    play.succeed("switch");
+    play.fail("smoke", false);
+    let (gate, runtime): (_, crate::domain::RollbackName) = (Play::gate, "runtime".parse().unwrap());
+    let expected = [
+        StepDone(step("copy")),
+        GateOpened(gate()),
+        Signed(gate(), dba()),
+        Signed(gate(), lead()),
+        GateCleared(gate()),
+        RollbackArmed(runtime.clone()),
+        StepDone(step("switch")),
+        StepFailed(step("smoke")),
+        RollbackStarted(runtime),
+    ];
+    let since = |at| play.state.changes_since(at).map(|change| change.kind.clone()).collect::<Vec<_>>();
+    assert_eq!(since(told), expected, "an attempt that is made again is nothing that people need to hear");
+    assert_eq!(since(at(-1))[0], StepDone(step("look")));
+    assert_eq!(since(play.now), []);
+}
+
+#[test]
+fn an_update_tells_what_changed_since_the_one_before_it() {
+    let mut request = request(Mode::Live);
+    request.beat = Some(crate::domain::Duration::from_minutes(15));
+    let mut play = Play::of(request);
+    assert_eq!(play.state.told_before(at(900)), at(0), "nobody has heard anything yet");
+    play.succeed("look");
+    play.later(1_000);
+    play.later(1_000);
+    let dues: Vec<Timestamp> = play
+        .state
+        .owed
+        .iter()
+        .filter_map(|owed| if let MessageKind::Beat { due, .. } = owed.kind { Some(due) } else { None })
+        .collect();
+    assert_eq!(dues, [at(900)], "nobody could see it, so that it stands for the next one");
+    assert_eq!(play.state.told_before(at(900)), at(0));
+    assert_eq!(play.state.told_before(at(1_800)), at(900));
+}
+
+#[test]
+fn a_rollback_is_safe_to_start_while_it_still_ends_within_the_window() {
+    let mut play = Play::past_gate();
+    let runtime = "runtime".parse().unwrap();
+    let window = LastSafe { at: at(2 * 3_600 - 300), bound: SafeUntil::WindowEnds };
+    assert_eq!(last_safe(&play.state, &runtime, play.now), Some(window.clone()));
+    assert_eq!(last_safe(&play.state, &runtime, at(3 * 3_600)), Some(window), "that it has passed is told");
+    let by = Actor::Person(person(4, &["operator"]));
+    play.put(Input::Rollback { rollback: None, by, reason: "bad".to_owned() });
+    assert_eq!(last_safe(&play.state, &runtime, play.now), None, "it is under way");
+    assert_eq!(last_safe(&Play::start(Mode::DryRun).state, &runtime, at(0)), None);
+}
+
+#[test]
+fn a_rollback_with_a_point_of_no_return_is_safe_until_that_step_is_forecast_to_start() {
+    let until = |minutes: u64| {
+        let mut request = request(Mode::Live);
+        request.plan.runbook.window = crate::domain::Duration::from_minutes(minutes);
+        let (_, rollback) = request.plan.runbook.rollback.get_index_mut(0).unwrap();
+        rollback.until = Some(crate::domain::runbook::PointOfNoReturn { step: step("smoke"), because: "it writes".to_owned() });
+        Play::of(request)
+    };
+    let runtime = "runtime".parse().unwrap();
+    let mut play = until(120);
+    // Look, copy and switch: 1 + 10 + 1 minutes.
+    let smoke = |at| Some(LastSafe { at, bound: SafeUntil::NoReturn(step("smoke")) });
+    assert_eq!(last_safe(&play.state, &runtime, at(0)), smoke(at(12 * 60)));
+    play.later(30);
+    assert_eq!(last_safe(&play.state, &runtime, play.now), smoke(at(12 * 60)), "it is as fast as it was thought to be");
+    play.later(60);
+    play.succeed("look");
+    assert_eq!(last_safe(&play.state, &runtime, play.now), smoke(at(90 + 11 * 60)), "it took half a minute longer");
+    // The window ends a quarter of an hour after the start, and the rollback takes five minutes.
+    let window = LastSafe { at: at(10 * 60), bound: SafeUntil::WindowEnds };
+    assert_eq!(last_safe(&until(15).state, &runtime, at(0)), Some(window), "whichever comes first");
+    let both = [(&dba(), Vote::Sign), (&lead(), Vote::Sign)];
+    play.succeed("copy");
+    play.measure(true);
+    play.votes(&both);
+    play.recheck(&both);
+    play.succeed("switch");
+    assert_eq!(last_safe(&play.state, &runtime, play.now), None, "smoke has started");
+}
+
 fn any_input() -> impl Strategy<Value = Input> {
     let people =
         || prop_oneof![Just(requester()), Just(dba()), Just(lead()), Just(person(4, &["operator"])), Just(person(5, &[]))];

@@ -2,13 +2,13 @@
 
 use super::{View, card, colour, status, timeline, title};
 use crate::domain::Timestamp;
-use crate::domain::incident::{Happening, MessageKind, State};
-use crate::render::beat::{criteria, is_late, late, still_to_sign};
+use crate::domain::incident::Entry;
+use crate::render::beat::{criteria, is_late, late, shown, still_to_sign};
 use crate::render::message::{Colour, Embed, Message};
 use crate::render::progress;
-use crate::render::status::{forecast, rollbacks};
-use crate::render::text::{clock, escape, relative};
-use crate::render::{View as RunView, limits};
+use crate::render::status::{forecast, ways_back};
+use crate::render::text::{clock, code, escape, relative};
+use crate::render::{View as RunView, changes};
 
 /// The most runs that an update tells of in full; the others stand in a line each.
 const RUNS_MAX: usize = 3;
@@ -24,7 +24,7 @@ pub(super) fn render(view: View<'_>, due: Timestamp, missed: u32) -> Message {
         ..Embed::default()
     };
     embed.field("Late", &late(due, missed, view.now));
-    embed.field("Changed since the last update", &changes(view, due));
+    embed.field("Changed since the last update", &changed(view, due));
     for run in view.runs.iter().filter(|run| run.state.end.is_none()).take(RUNS_MAX) {
         embed.field(&run_heading(run), &run_lines(*run));
     }
@@ -53,27 +53,22 @@ fn run_lines(run: RunView<'_>) -> Vec<String> {
     lines.extend(forecast(run));
     lines.extend(criteria(state));
     lines.extend(still_to_sign(state).into_iter().map(|missing| format!("Still to sign: {missing}")));
-    lines.extend(rollbacks(state).into_iter().map(|line| format!("↩ {line}")));
+    lines.extend(ways_back(run).into_iter().map(|line| format!("↩ {line}")));
     lines
 }
 
-/// What changed since the update before the one that was due at `due`.
-fn changes(view: View<'_>, due: Timestamp) -> Vec<String> {
-    let since = before(view.state, due);
-    let lines = timeline::lines(view, view.state.changes_since(since));
-    if lines.is_empty() {
-        vec!["nothing that was written down".to_owned()]
-    } else {
-        vec![limits::newest_lines(&lines, limits::FIELD_VALUE_MAX)]
+/// What happened to the incident and to its runs since the update before the one that was due at `due`, in order of time.
+fn changed(view: View<'_>, due: Timestamp) -> Vec<String> {
+    let since = view.state.told_before(due);
+    let entries: Vec<&Entry> = view.state.changes_since(since).collect();
+    let own = timeline::lines(view, entries.iter().copied());
+    let mut lines: Vec<(Timestamp, String)> = entries.iter().map(|entry| entry.at).zip(own).collect();
+    for run in view.runs {
+        let id = code(run.state.id().as_str());
+        let of_run = changes::since(run.state, since).into_iter();
+        lines.extend(of_run.map(|(at, what)| (at, format!("{} {id} {what}", clock(at)))));
     }
-}
-
-/// When people last heard: the update before, whether the bot's or a person's, else the opening.
-fn before(state: &State, due: Timestamp) -> Timestamp {
-    let beats = state.owed.iter().filter_map(|owed| match owed.kind {
-        MessageKind::Beat { due, .. } => Some(due),
-        MessageKind::Summary | MessageKind::PostMortem | MessageKind::Note { .. } => None,
-    });
-    let told = state.timeline.iter().filter(|entry| matches!(*entry.what, Happening::Updated { .. })).map(|entry| entry.at);
-    beats.chain(told).filter(|at| *at < due).max().unwrap_or(state.opened_at)
+    // The sort keeps the order of what happened at the same instant.
+    lines.sort_by_key(|(at, _)| *at);
+    shown(&lines.into_iter().map(|(_, line)| line).collect::<Vec<_>>())
 }
