@@ -373,7 +373,7 @@ fn an_incidents_card_and_update_tell_where_its_runs_stand() {
         refused: None,
     };
     insta::assert_snapshot!(incident::message(view, &owed).text());
-    assert!(incident::status::one(view).text().contains("waits for sign-off"), "the card names its runs");
+    assert!(incident::status::one(view, None).text().contains("waits for sign-off"), "the card names its runs");
 }
 
 #[test]

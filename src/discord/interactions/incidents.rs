@@ -12,6 +12,7 @@ use crate::domain::command::{OnIncident, TextOnIncident};
 use crate::domain::incident::{Input, OpenRequest, Opener, ResponderRole, Severity};
 use crate::domain::{ChannelId, MessageId, MessageRef, Person, RunId, run};
 use crate::engine::IncidentSnapshot;
+use crate::render::incident::status::SetAside;
 use crate::render::{Attachment, Message, incident, rejection, text};
 
 /// An opening as the command's texts came out.
@@ -135,14 +136,30 @@ impl Interactions {
     /// Where an incident stands; outside of their channels and without a name, all of them.
     pub(super) async fn incident_status(&self, replier: &Replier, caller: &Caller, on: OnIncident) -> Result<(), Trouble> {
         let named = on.incident.as_deref();
+        let stuck = self.incidents.stuck_incidents();
+        let set_aside: Vec<SetAside<'_>> =
+            stuck.iter().map(|stuck| SetAside { incident: &stuck.incident, why: &stuck.why }).collect();
         match self.incident_meant(named, caller) {
-            Ok(snapshot) => replier.say(&self.look(&snapshot, incident::status::one)).await,
-            Err(refusal) if named.is_some() => replier.say(&refusal).await,
+            Ok(snapshot) => {
+                let why = set_aside.iter().find(|stuck| stuck.incident == snapshot.state.id()).map(|stuck| stuck.why);
+                replier.say(&self.look(&snapshot, |view| incident::status::one(view, why))).await
+            }
+            Err(refusal) if named.is_some() => {
+                // Of one whose first record cannot be read nothing else can be shown.
+                let unread = |stuck: &&SetAside<'_>| {
+                    named == Some(&*stuck.incident.to_string()) && self.incidents.incident(stuck.incident).is_none()
+                };
+                match set_aside.iter().find(unread) {
+                    Some(stuck) => replier.say(&incident::status::list(&[], &[*stuck])).await,
+                    None => replier.say(&refusal).await,
+                }
+            }
             Err(_) => {
                 let (open, over): (Vec<_>, Vec<_>) =
                     self.incidents.incidents().into_iter().partition(|known| known.state.is_open());
                 let all: Vec<IncidentSnapshot> = open.into_iter().chain(over).collect();
-                replier.say(&incident::status::list(&all.iter().map(|snapshot| self.row(snapshot)).collect::<Vec<_>>())).await
+                let rows: Vec<incident::View<'_>> = all.iter().map(|snapshot| self.row(snapshot)).collect();
+                replier.say(&incident::status::list(&rows, &set_aside)).await
             }
         }
     }

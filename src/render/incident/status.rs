@@ -1,24 +1,45 @@
 //! Where incidents stand: in a line, as a list, as a page; and what happened to one.
 
 use super::{View, card, colour, timeline, title};
-use crate::domain::incident::State;
+use crate::domain::incident::{IncidentId, State};
 use crate::render::View as RunView;
 use crate::render::limits;
 use crate::render::message::{Colour, Embed, Message};
 use crate::render::text::{clock, code, date, escape, person, relative};
 
-/// Every incident as given, a few lines each.
+/// An incident that was set aside, because its records do not make sense or because of a defect.
+#[derive(Debug, Clone, Copy)]
+pub struct SetAside<'a> {
+    /// Which.
+    pub incident: &'a IncidentId,
+    /// What is wrong.
+    pub why: &'a str,
+}
+
+/// Those set aside, then the others as given, a few lines each.
 #[must_use]
-pub fn list(incidents: &[View<'_>]) -> Message {
-    let lines: Vec<String> = incidents.iter().map(|view| list_line(view.state)).collect();
+pub fn list(incidents: &[View<'_>], set_aside: &[SetAside<'_>]) -> Message {
+    let aside = set_aside.iter().map(|stuck| format!("{} {}", code(&stuck.incident.to_string()), aside(stuck.why)));
+    let shown = incidents.iter().filter(|view| set_aside.iter().all(|stuck| stuck.incident != view.state.id()));
+    let lines: Vec<String> = aside.chain(shown.map(|view| list_line(view.state))).collect();
     let description = if lines.is_empty() {
         "No incident is known. `/incident open` opens one.".to_owned()
     } else {
         limits::lines(&lines, limits::DESCRIPTION_MAX)
     };
     let worst = incidents.iter().filter(|view| view.state.is_open()).map(|view| view.state.severity).min();
-    let colour = worst.map_or(Colour::Grey, colour);
+    let colour = if set_aside.is_empty() { worst.map_or(Colour::Grey, colour) } else { Colour::Red };
     Message::framed(Embed { title: "Incidents".to_owned(), description, colour, ..Embed::default() }).fitted()
+}
+
+/// What an incident's being set aside means, and what to do about it.
+fn aside(why: &str) -> String {
+    format!(
+        "⛔ set aside: {}\nNothing more is done for it: no status update comes, nobody is woken, and it takes nothing in. Lead it by hand, or \
+         open another with `/incident open`. A restart of the bot reads it again; if it is set aside again, `pointsman audit verify` tells \
+         whether the journal was changed.",
+        escape(why)
+    )
 }
 
 /// The title of a private incident is left out: lists are read by people who may not know.
@@ -28,12 +49,16 @@ fn list_line(state: &State) -> String {
     format!("**{}** {}{place} · {what}\n{}", state.severity, code(&state.id().to_string()), standing(state))
 }
 
-/// One incident: what its card says, without the buttons. Everything is said even of a private one: whether the one who
-/// asks may know it is decided before.
+/// One incident: what its card says, without the buttons; first of all that it is set aside, if it is, with why. Everything
+/// is said even of a private one: whether the one who asks may know it is decided before.
 #[must_use]
-pub fn one(view: View<'_>) -> Message {
+pub fn one(view: View<'_>, set_aside: Option<&str>) -> Message {
     let mut message = card::render(view);
     message.rows.clear();
+    if let (Some(why), Some(embed)) = (set_aside, message.embeds.first_mut()) {
+        embed.description = format!("{}\n{}", aside(why), embed.description);
+        embed.colour = Colour::Red;
+    }
     message.fitted()
 }
 

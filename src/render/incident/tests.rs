@@ -136,7 +136,8 @@ fn an_incident_from_its_card_to_the_review() {
     story.put(Input::IssuePublished { issue: IssueKind::Action(1), at: at(8), revision: 1 });
     story.at(24 * 60 - 30).put(Input::Tick);
     story.live("in the end");
-    let (list, page, timeline) = (status::list(&[story.view()]), status::one(story.view()), status::timeline(story.view()));
+    let (list, page, timeline) =
+        (status::list(&[story.view()], &[]), status::one(story.view(), None), status::timeline(story.view()));
     assert!(page.rows.is_empty());
     for message in [&list, &timeline] {
         story.tell(message);
@@ -154,7 +155,7 @@ fn a_private_incident_keeps_its_secret_where_everybody_reads() {
     story.at(32).put(Input::Resolve { by: ivo(), summary: "Payroll bucket closed".to_owned() });
     story.live("in the end");
     assert!(!story.transcript.contains("Payroll"), "{}", story.transcript);
-    assert!(!status::list(&[story.view()]).text().contains("Payroll"));
+    assert!(!status::list(&[story.view()], &[]).text().contains("Payroll"));
     assert!(story.transcript.contains("inc-20261121-001"));
     let own = Story::begin(private, None);
     assert!(own.transcript.contains("Payroll leaked"), "its own channel is read by those who may know");

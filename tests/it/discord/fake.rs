@@ -148,6 +148,7 @@ pub(super) struct Seen {
     pub(super) hints: Vec<Hint>,
     pub(super) run: Option<Snapshot>,
     pub(super) stuck: Vec<Stuck>,
+    pub(super) stuck_incidents: Vec<StuckIncident>,
     /// Every incident, in the order of their opening.
     pub(super) incidents: Vec<incident::State>,
     /// What belongs to each incident besides `run`.
@@ -295,7 +296,7 @@ impl Incidents for Engine {
     }
 
     fn stuck_incidents(&self) -> Vec<StuckIncident> {
-        Vec::new()
+        self.with(|seen| seen.stuck_incidents.clone())
     }
 
     fn incident_in_channel(&self, channel: ChannelId) -> Option<IncidentId> {

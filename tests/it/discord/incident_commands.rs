@@ -3,6 +3,7 @@
 use pointsman::domain::incident::{Facts, Happening, IncidentId, Input, ResponderRole, Severity, State};
 use pointsman::domain::run::Input as RunInput;
 use pointsman::domain::{self, RunId};
+use pointsman::engine::StuckIncident;
 use pointsman::sandbox::discord::{ChannelId, Message, MessageId};
 use serde_json::json;
 
@@ -487,5 +488,26 @@ async fn a_parameter_that_holds_a_secret_starts_nothing() {
     assert!(refused.content.contains("nothing was started") && refused.content.contains("secret_env"), "{}", refused.content);
     assert!(!refused.text().contains(PLANTED), "{}", refused.text());
     assert_eq!(bot.engine.with(|seen| seen.orders.len()), 0);
+    bot.finish();
+}
+
+#[tokio::test]
+async fn incidents_that_were_set_aside_are_listed_with_what_to_do() {
+    let bot = Bot::online(quiet()).await;
+    let id = incident(&bot, TEAM).await;
+    typed(&bot, "leo", "ops", "/incident open title:Slow search severity:sev3").await;
+    let unread: IncidentId = "inc-20200101-001".parse().expect("an id");
+    let stuck = |incident| StuckIncident { incident, why: "record 3 cannot be read".to_owned() };
+    bot.engine.with(|seen| seen.stuck_incidents = vec![stuck(id), stuck(unread)]);
+    let list = typed(&bot, "noor", "ops", "/incident status").await.text();
+    for incident in [id, unread] {
+        assert!(list.contains(&format!("`{incident}` ⛔ set aside: record 3 cannot be read")), "{list}");
+    }
+    assert!(list.contains("audit verify") && list.contains("/incident open") && list.contains("Slow search"), "{list}");
+    assert_eq!(list.matches(&id.to_string()).count(), 1, "{list}");
+    let one = typed(&bot, "noor", TEAM, "/incident status").await.text();
+    assert!(one.contains("set aside: record 3") && one.contains("Checkout is down"), "{one}");
+    let alone = typed(&bot, "noor", "ops", &format!("/incident status incident:{unread}")).await.text();
+    assert!(alone.contains("set aside: record 3") && !alone.contains("Slow search"), "{alone}");
     bot.finish();
 }
