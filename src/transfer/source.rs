@@ -149,8 +149,8 @@ pub(super) struct Table {
     /// Indices into `columns`, in the key's order; empty without a declared key.
     pub(super) primary_key: Vec<usize>,
     pub(super) key: RowKey,
-    /// The highest value that AUTOINCREMENT has handed out, if the table has it.
-    pub(super) autoincrement: Option<i64>,
+    /// The highest key that was handed out: of any row, or as AUTOINCREMENT remembers it; `None` if rows have no such key.
+    pub(super) handed_out: Option<i64>,
     pub(super) indexes: Vec<Index>,
     pub(super) foreign_keys: Vec<ForeignKey>,
     /// The CREATE statement.
@@ -250,6 +250,12 @@ fn read_table(connection: &Connection, name: &str, without_rowid: bool) -> rusql
     let rows: i64 = connection.query_row(&format!("SELECT count(*) FROM {}", quoted(name)), [], |row| row.get(0))?;
     // A single key column without an index of its own is the rowid itself.
     let aliased = primary_key.len() == 1 && !without_rowid && !indexes.iter().any(|index| index.origin == "pk");
+    let highest = if aliased {
+        let max = format!("SELECT max({}) FROM {}", quoted(&columns[primary_key[0]].name), quoted(name));
+        connection.query_row(&max, [], |row| row.get(0))?
+    } else {
+        None
+    };
     let key = if without_rowid {
         RowKey::Primary
     } else if aliased {
@@ -261,7 +267,7 @@ fn read_table(connection: &Connection, name: &str, without_rowid: bool) -> rusql
         RowKey::Rowid((*free.unwrap_or(&"")).to_owned())
     };
     Ok(Table {
-        autoincrement: read_autoincrement(connection, name, &sql)?,
+        handed_out: read_autoincrement(connection, name, &sql)?.max(highest),
         foreign_keys: read_foreign_keys(connection, name)?,
         name: name.to_owned(),
         rows: u64::try_from(rows).unwrap_or_default(),

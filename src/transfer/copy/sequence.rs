@@ -1,9 +1,11 @@
 //! Sequences and identities after the rows: set beyond what they may not hand out again, and tried.
 
+use rusqlite::types::ValueRef;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
 use super::report::{SequenceProof, SequenceReport};
+use crate::transfer::cast::convert;
 use crate::transfer::error::Error;
 use crate::transfer::plan::{ColumnPlan, TablePlan};
 use crate::transfer::source::quoted;
@@ -18,7 +20,7 @@ struct Drawing<'a> {
     doing: String,
 }
 
-/// Sets a sequence beyond every value of its column and beyond what SQLite's AUTOINCREMENT has handed out, never back; then
+/// Sets a sequence beyond every value of its column, in source and target, and beyond what SQLite's AUTOINCREMENT has handed out, never back; then
 /// inserts a row that gets its key from it, and rolls that back.
 ///
 /// # Errors
@@ -48,10 +50,12 @@ impl Drawing<'_> {
     /// Moves the sequence if need be; returns what it hands out next, `None` at the end of 64 bits.
     async fn advance(&self, control: &mut PgConnection) -> Result<Option<i64>, Error> {
         let is_key = self.table.source.primary_key == [self.column.source];
-        let handed_out = self.table.source.autoincrement.filter(|_| is_key);
+        // Rows that were put aside keep their keys, unless the column could not hold them.
+        let fits = |key: &i64| convert(ValueRef::Integer(*key), &self.column.kind, None, false).is_ok();
+        let handed_out = self.table.source.handed_out.filter(|key| is_key && fits(key));
         let read = format!(
             "SELECT p.seqincrement, s.is_called, s.last_value,
-                    (SELECT CASE WHEN p.seqincrement > 0 THEN max({0}) ELSE min({0}) END::int8 FROM {1})
+                    (SELECT CASE WHEN p.seqincrement > 0 THEN max({0}) ELSE min({0}) END::int8 FROM {1} AS own)
                FROM {2} s, pg_sequence p WHERE p.seqrelid = '{3}'::regclass",
             quoted(&self.column.target),
             self.table.target.qualified(),

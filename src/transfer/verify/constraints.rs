@@ -30,7 +30,7 @@ pub(super) async fn check(control: &mut PgConnection, plan: &Plan, options: &Opt
 async fn check_sequences(control: &mut PgConnection, plan: &Plan, report: &mut Report) -> Result<(), Error> {
     for (table, column, sequence) in sequence_columns(plan) {
         let read = format!(
-            "SELECT (SELECT CASE WHEN p.seqincrement > 0 THEN max({0}) ELSE min({0}) END::int8 FROM {1}),
+            "SELECT (SELECT CASE WHEN p.seqincrement > 0 THEN max({0}) ELSE min({0}) END::int8 FROM {1} AS own),
                     is_called, last_value, p.seqincrement
                FROM {sequence}, pg_sequence p WHERE p.seqrelid = '{2}'::regclass",
             quoted(&column.target),
