@@ -60,9 +60,9 @@ pub enum Cast {
     Text,
     /// Blobs; text gives its UTF-8 bytes. Creates `bytea`.
     Bytea,
-    /// Text of hex digits. Creates `bytea`.
+    /// Text of hex digits; blanks and line breaks between them do not count. Creates `bytea`.
     Hex,
-    /// Text in base64. Creates `bytea`.
+    /// Text in base64; blanks and line breaks do not count. Creates `bytea`.
     Base64,
 }
 
@@ -272,7 +272,7 @@ fn text_to_float(text: &str) -> Converted<f64> {
 #[expect(clippy::cast_possible_truncation, reason = "the loss is what is checked here")]
 fn to_single(number: f64, round: bool) -> Converted<Value<'static>> {
     let single = number as f32;
-    if single.is_infinite() && number.is_finite() {
+    if (single.is_infinite() && number.is_finite()) || (single == 0.0 && number != 0.0) {
         return Err((FaultCode::OutOfRange, "is beyond the range of `real`"));
     }
     let exact = f64::from(single).to_bits() == number.to_bits() || number.is_nan();
@@ -283,7 +283,7 @@ fn to_single(number: f64, round: bool) -> Converted<Value<'static>> {
     }
 }
 
-fn to_numeric(value: ValueRef<'_>, limits: Option<(u16, u16)>, round: bool) -> Converted<String> {
+fn to_numeric(value: ValueRef<'_>, limits: Option<(u16, i16)>, round: bool) -> Converted<String> {
     let decimal = match value {
         ValueRef::Integer(number) if limits.is_none() => return Ok(number.to_string()),
         ValueRef::Integer(number) => Decimal::parse(&number.to_string())?,
@@ -300,12 +300,7 @@ fn to_numeric(value: ValueRef<'_>, limits: Option<(u16, u16)>, round: bool) -> C
     let Some((precision, scale)) = limits else {
         return Ok(decimal.to_text());
     };
-    let decimal = if round { decimal.rounded(usize::from(scale)) } else { decimal };
-    let decimal = decimal.with_scale(usize::from(scale))?;
-    if decimal.integer_digits() > usize::from(precision - scale) {
-        return Err((FaultCode::OutOfRange, "has more digits than the column keeps"));
-    }
-    Ok(decimal.to_text())
+    decimal.fit(precision, scale, round).map(|decimal| decimal.to_text())
 }
 
 fn text_to_decimal(text: &str) -> Converted<Decimal> {
@@ -359,11 +354,11 @@ fn to_bytes(value: ValueRef<'_>, cast: Option<Cast>) -> Converted<Cow<'_, [u8]>>
         (ValueRef::Blob(bytes), _) => Ok(Cow::Borrowed(bytes)),
         (ValueRef::Text(bytes), Some(Cast::Bytea)) => Ok(Cow::Borrowed(bytes)),
         (ValueRef::Text(bytes), Some(Cast::Hex)) => {
-            hex::decode(utf8(bytes)?.trim()).map(Cow::Owned).map_err(|_| (FaultCode::WrongType, "is not text of hex digits"))
+            hex::decode(without_blanks(bytes)?).map(Cow::Owned).map_err(|_| (FaultCode::WrongType, "is not text of hex digits"))
         }
         (ValueRef::Text(bytes), Some(Cast::Base64)) => {
             use base64::Engine as _;
-            let decoded = base64::engine::general_purpose::STANDARD.decode(utf8(bytes)?.trim());
+            let decoded = base64::engine::general_purpose::STANDARD.decode(without_blanks(bytes)?);
             decoded.map(Cow::Owned).map_err(|_| (FaultCode::WrongType, "is not base64"))
         }
         (ValueRef::Text(_), _) => {
@@ -371,6 +366,11 @@ fn to_bytes(value: ValueRef<'_>, cast: Option<Cast>) -> Converted<Cow<'_, [u8]>>
         }
         _ => Err((FaultCode::WrongType, "is a number in a column of bytes")),
     }
+}
+
+/// Spelled bytes are often broken into lines, by PostgreSQL's own base64 too; the breaks mean nothing.
+fn without_blanks(bytes: &[u8]) -> Converted<String> {
+    Ok(utf8(bytes)?.chars().filter(|letter| !letter.is_ascii_whitespace()).collect())
 }
 
 /// Microseconds since 2000-01-01. `zoneless` columns refuse an offset that they would drop.
@@ -453,7 +453,9 @@ fn keep_digits(micros: i64, digits: u8, round: bool) -> Converted<i64> {
     let unit = 10_i64.pow(6 - u32::from(digits.min(6)));
     match micros.rem_euclid(unit) {
         0 => Ok(micros),
-        rest if round => Ok(micros - rest + if rest * 2 >= unit { unit } else { 0 }),
+        // The middle goes away from 2000-01-01, PostgreSQL's zero.
+        rest if round && (rest * 2 > unit || (rest * 2 == unit && micros > 0)) => Ok(micros - rest + unit),
+        rest if round => Ok(micros - rest),
         _ => Err((FaultCode::Inexact, "has more digits of the second than the column keeps")),
     }
 }

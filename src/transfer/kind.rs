@@ -13,8 +13,8 @@ pub(super) enum Kind {
     Int8,
     Float4,
     Float8,
-    /// `Some((precision, scale))` for `numeric(p, s)`.
-    Numeric(Option<(u16, u16)>),
+    /// `Some((precision, scale))` for `numeric(p, s)`; the scale may be negative (rounded to tens, hundreds, ...) or beyond the precision.
+    Numeric(Option<(u16, i16)>),
     /// `text`, `varchar` and `citext`; the limit is in characters.
     Text(Option<u32>),
     /// `char(n)`, which does not tell trailing blanks apart.
@@ -76,18 +76,14 @@ impl Kind {
     }
 }
 
-/// The modifier packs precision and an 11-bit signed scale. A negative scale, or one beyond the precision, is left
-/// to PostgreSQL itself. Source: `numeric_typmod_scale` in PostgreSQL's `numeric.c`.
+/// The modifier packs precision and an 11-bit signed scale. Source: `numeric_typmod_scale` in PostgreSQL's `numeric.c`.
 fn numeric_kind(modifier: i32) -> Kind {
     let Some(packed) = modifier.checked_sub(4).filter(|packed| *packed >= 0) else {
         return Kind::Numeric(None);
     };
     let precision = u16::try_from(packed >> 16 & 0xffff).unwrap_or_default();
-    let scale = ((packed & 0x7ff) ^ 1024) - 1024;
-    match u16::try_from(scale) {
-        Ok(scale) if scale <= precision => Kind::Numeric(Some((precision, scale))),
-        _ => Kind::Other,
-    }
+    let scale = i16::try_from(((packed & 0x7ff) ^ 1024) - 1024).unwrap_or_default();
+    Kind::Numeric(Some((precision, scale)))
 }
 
 /// A value ready to be written to the target.

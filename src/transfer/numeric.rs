@@ -62,8 +62,23 @@ impl Decimal {
         Ok(Self { negative, digits: significant, scale })
     }
 
+    /// The number as `numeric(precision, scale)` keeps it; with `round`, to its last digit.
+    pub(super) fn fit(self, precision: u16, scale: i16, round: bool) -> Reading<Self> {
+        let decimal = if round { self.rounded(i64::from(scale)) } else { self };
+        let places = usize::try_from(scale).unwrap_or_default();
+        let decimal = decimal.with_scale(places)?;
+        let zeros = usize::from(scale.min(0).unsigned_abs());
+        if decimal.digits.bytes().rev().take(zeros).any(|digit| digit != b'0') {
+            return Err((FaultCode::Inexact, "has more digits than the column keeps"));
+        }
+        if decimal.digits.len() > usize::from(precision) + zeros {
+            return Err((FaultCode::OutOfRange, "has more digits than the column keeps"));
+        }
+        Ok(decimal)
+    }
+
     /// The number with exactly `scale` decimal places.
-    pub(super) fn with_scale(mut self, scale: usize) -> Reading<Self> {
+    fn with_scale(mut self, scale: usize) -> Reading<Self> {
         while self.scale > scale {
             match self.digits.pop() {
                 Some('0') | None => self.scale -= 1,
@@ -79,25 +94,29 @@ impl Decimal {
         Ok(self)
     }
 
-    /// The number with at most `scale` decimal places, rounded half away from zero as `numeric` rounds.
-    pub(super) fn rounded(mut self, scale: usize) -> Self {
-        if self.scale <= scale {
+    /// The number with at most `scale` decimal places, rounded half away from zero as `numeric` rounds. A negative scale rounds to tens,
+    /// hundreds, and so on.
+    pub(super) fn rounded(mut self, scale: i64) -> Self {
+        let cut = usize::try_from(i64::try_from(self.scale).unwrap_or(i64::MAX) - scale).unwrap_or_default();
+        if cut == 0 {
             return self;
         }
-        let cut = self.scale - scale;
         let kept = self.digits.len().saturating_sub(cut);
         let up = self.digits.len() >= cut && self.digits.as_bytes().get(kept).is_some_and(|digit| *digit >= b'5');
         self.digits.truncate(kept);
-        self.scale = scale;
+        self.scale = usize::try_from(scale).unwrap_or_default();
         if up {
             self.digits = increment(&self.digits);
+        }
+        if !self.digits.is_empty() {
+            self.digits.extend(std::iter::repeat_n('0', usize::try_from(-scale).unwrap_or_default()));
         }
         self.negative &= !self.digits.is_empty();
         self
     }
 
     /// How many digits stand before the decimal point.
-    pub(super) fn integer_digits(&self) -> usize {
+    fn integer_digits(&self) -> usize {
         self.digits.len().saturating_sub(self.scale)
     }
 
@@ -194,9 +213,28 @@ mod tests {
             ("0.5", 0, "1"),
             ("0.04", 0, "0"),
         ] {
-            assert_eq!(parse(input).rounded(scale).with_scale(scale).expect("fits").to_text(), expected, "{input}");
+            assert_eq!(parse(input).fit(9, scale, true).expect("fits").to_text(), expected, "{input}");
+        }
+        for (input, scale, expected) in [("1250", -2, "1300"), ("49", -2, "0"), ("-50", -2, "-100"), ("99.5", -1, "100")] {
+            assert_eq!(parse(input).rounded(scale).to_text(), expected, "{input}");
         }
         assert_eq!(parse("3.00").to_integer(), Some(Ok(3)));
         assert_eq!(parse("3.10").to_integer(), None);
+    }
+
+    #[test]
+    fn precision_and_scale_hold_together() {
+        let fit = |text: &str, precision, scale| {
+            let decimal = Decimal::parse(text).expect("a number");
+            decimal.fit(precision, scale, false).map(|decimal| decimal.to_text()).map_err(|(code, _)| code)
+        };
+        assert_eq!(fit("99.9", 3, 1), Ok("99.9".to_owned()));
+        assert_eq!(fit("100", 3, 1), Err(FaultCode::OutOfRange));
+        assert_eq!(fit("0.00099", 2, 5), Ok("0.00099".to_owned()));
+        assert_eq!(fit("0.001", 2, 5), Err(FaultCode::OutOfRange));
+        assert_eq!(fit("99900", 3, -2), Ok("99900".to_owned()));
+        assert_eq!(fit("100000", 3, -2), Err(FaultCode::OutOfRange));
+        assert_eq!(fit("12345", 3, -2), Err(FaultCode::Inexact));
+        assert_eq!(fit("0", 3, -2), Ok("0".to_owned()));
     }
 }

@@ -21,7 +21,7 @@ type Reading<T> = Result<T, (FaultCode, &'static str)>;
 /// A point in time as text gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Instant {
-    /// Microseconds since 2000-01-01 00:00 of the text's own clock.
+    /// Microseconds since 2000-01-01 00:00 of the text's own clock, to the nearest.
     pub(super) local_micros: i64,
     /// Seconds east of UTC, when the text says so.
     pub(super) offset_seconds: Option<i32>,
@@ -144,8 +144,17 @@ fn parse_fraction(cursor: &mut Cursor<'_>) -> Reading<(i64, bool)> {
     let digits = &cursor.0[..count];
     let micros = (0..6).fold(0, |number, index| number * 10 + i64::from(digits.get(index).map_or(0, |digit| digit - b'0')));
     let finer = digits.iter().skip(6).any(|digit| *digit != b'0');
+    let micros = if finer { nearest_micros(digits) } else { micros };
     cursor.0 = &cursor.0[count..];
     Ok((micros, finer))
+}
+
+/// The decimals of a second to the nearest microsecond, 0 to 1,000,000, by way of a floating point number, as in PostgreSQL.
+/// Source: `ParseFractionalSecond` in PostgreSQL's `datetime.c`.
+#[expect(clippy::cast_possible_truncation, reason = "at most a million")]
+fn nearest_micros(digits: &[u8]) -> i64 {
+    let seconds: f64 = format!("0.{}", String::from_utf8_lossy(digits)).parse().unwrap_or_default();
+    (seconds * 1_000_000.0).round_ties_even() as i64
 }
 
 fn parse_offset(cursor: &mut Cursor<'_>) -> Reading<Option<i32>> {

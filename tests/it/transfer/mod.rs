@@ -1,6 +1,7 @@
 //! The movers against a real SQLite file and a real PostgreSQL server.
 
 mod applications;
+mod casts;
 mod command;
 mod copying;
 mod crashing;
