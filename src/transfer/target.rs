@@ -54,6 +54,11 @@ pub(super) async fn connect(target: &SecretString) -> Result<PgConnection, Error
     Ok(connection)
 }
 
+/// Says good-bye, so that the server gives the place free at once. Whether it heard does not matter: the work is done.
+pub(super) async fn close(connection: PgConnection) {
+    let _ = connection.close().await;
+}
+
 /// Runs one or several statements without parameters.
 pub(super) async fn execute(connection: &mut PgConnection, doing: &str, sql: impl Into<String>) -> Result<(), Error> {
     let statement = sqlx::raw_sql(AssertSqlSafe(sql.into()));

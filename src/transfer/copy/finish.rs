@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use secrecy::SecretString;
 use sqlx::postgres::PgConnection;
 
 use super::options::Options;
@@ -19,9 +18,9 @@ use crate::transfer::plan::Plan;
 use crate::transfer::source::LeftOut;
 use crate::transfer::target::{self, execute};
 
-/// Memory of the server for building one index. Source: the advice for loading in
+/// From loading rows to building indexes, with memory of the server for one index. Source: the advice in
 /// <https://www.postgresql.org/docs/current/populate.html>
-const INDEX_MEMORY: &str = "SET maintenance_work_mem = '128MB'";
+const SESSION: &str = "RESET synchronous_commit; SET maintenance_work_mem = '128MB'";
 
 /// What the end of a copy found and did.
 pub(super) struct Finished {
@@ -29,15 +28,16 @@ pub(super) struct Finished {
     pub(super) left_out: Vec<LeftOut>,
 }
 
-/// Does what waits until the rows are in. Every step is its own transaction, so that a crash repeats one index at most.
+/// Does what waits until the rows are in, over these connections beside `control`. Every step is its own transaction, so that a
+/// crash repeats one index at most.
 pub(super) async fn finish(
-    target: &SecretString,
+    connections: Vec<PgConnection>,
     control: &mut PgConnection,
     plan: &Plan,
     options: &Options,
     tracker: &Tracker<'_>,
 ) -> Result<Finished, Error> {
-    let left_out = make_deferred(target, control, plan, options, tracker).await?;
+    let left_out = make_deferred(connections, control, plan, options, tracker).await?;
     let existing = target::read_tables(control, &options.target_schema).await?;
     let mut sequences = Vec::new();
     for table in &plan.tables {
@@ -58,25 +58,27 @@ pub(super) async fn finish(
 
 /// Makes everything that waits. Orphans that come up on the way are put aside, whereupon the foreign keys are made again.
 async fn make_deferred(
-    target: &SecretString,
+    mut connections: Vec<PgConnection>,
     control: &mut PgConnection,
     plan: &Plan,
     options: &Options,
     tracker: &Tracker<'_>,
 ) -> Result<Vec<LeftOut>, Error> {
-    let mut connections = Vec::new();
+    for connection in &mut connections {
+        execute(connection, "preparing the session", SESSION).await?;
+    }
     loop {
         let waiting: Vec<Noted> =
             checkpoint::deferred(control, &options.copy_id).await?.into_iter().filter(|noted| !noted.done).collect();
-        while connections.len() < options.streams.min(waiting.len()) {
-            let mut connection = target::connect(target).await?;
-            execute(&mut connection, "preparing the session", INDEX_MEMORY).await?;
-            connections.push(connection);
-        }
         let maker =
             Maker { plan, options, tracker, total: waiting.len() as u64, done: AtomicU64::new(0), left_out: Mutex::default() };
         match maker.make(waiting, &mut connections).await? {
-            None => return Ok(maker.left_out.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            None => {
+                for connection in connections {
+                    target::close(connection).await;
+                }
+                return Ok(maker.left_out.into_inner().unwrap_or_else(PoisonError::into_inner));
+            }
             Some(reason) => sweep::sweep_orphans(control, &options.copy_id, plan, &reason).await?,
         }
     }

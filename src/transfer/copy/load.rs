@@ -42,12 +42,20 @@ struct Shared<'a> {
     tables: Vec<Arc<TablePlan>>,
     queue: Mutex<VecDeque<Part>>,
     finished: Mutex<Vec<Part>>,
+    /// Connections of streams that have ended.
+    connections: Mutex<Vec<PgConnection>>,
     options: &'a Options,
     sink: &'a Sink<'a>,
     tracker: &'a Tracker<'a>,
 }
 
-/// Loads all parts that are not done, one stream per connection; returns all parts as they are now. The first error ends all streams.
+/// All parts as they are after loading, and the streams' connections to the target (none in a rehearsal).
+pub(super) struct Loaded {
+    pub(super) parts: Vec<Part>,
+    pub(super) connections: Vec<PgConnection>,
+}
+
+/// Loads all parts that are not done, one stream per connection. The first error ends all streams.
 pub(super) async fn load_parts(
     source: &Path,
     plan: &Plan,
@@ -56,20 +64,24 @@ pub(super) async fn load_parts(
     options: &Options,
     sink: &Sink<'_>,
     tracker: &Tracker<'_>,
-) -> Result<Vec<Part>, Error> {
+) -> Result<Loaded, Error> {
     let (finished, waiting): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|part| part.done);
     let shared = Shared {
         path: source.into(),
         tables: plan.tables.iter().cloned().map(Arc::new).collect(),
         queue: Mutex::new(waiting.into()),
         finished: Mutex::new(finished),
+        connections: Mutex::default(),
         options,
         sink,
         tracker,
     };
     let streams = connections.into_iter().map(|connection| stream(&shared, connection));
     futures_util::future::try_join_all(streams).await?;
-    Ok(shared.finished.into_inner().unwrap_or_else(PoisonError::into_inner))
+    Ok(Loaded {
+        parts: shared.finished.into_inner().unwrap_or_else(PoisonError::into_inner),
+        connections: shared.connections.into_inner().unwrap_or_else(PoisonError::into_inner),
+    })
 }
 
 /// What a stream takes along from part to part: its connection to the source, and the memory of its batches, which would
@@ -93,13 +105,17 @@ async fn stream(shared: &Shared<'_>, source: Connection) -> Result<(), Error> {
     };
     loop {
         let next = shared.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let Some(part) = next else { return Ok(()) };
+        let Some(part) = next else { break };
         let table = shared.tables.iter().find(|table| table.name() == part.table);
         let table = table.ok_or_else(|| Error::Defect(format!("no plan for table `{}`", part.table)))?;
         let (returned, part) = load_part(shared, Arc::clone(table), reader, &give_back, part, writer.as_mut()).await?;
         reader = returned;
         shared.finished.lock().unwrap_or_else(PoisonError::into_inner).push(part);
     }
+    // Kept for the indexes: the server counts a connection that is closed for a moment longer, beside the one that replaces it.
+    let connection = writer.map(|writer| writer.connection);
+    shared.connections.lock().unwrap_or_else(PoisonError::into_inner).extend(connection);
+    Ok(())
 }
 
 async fn load_part(

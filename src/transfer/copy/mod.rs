@@ -95,9 +95,10 @@ async fn copy(source: &Path, target: &SecretString, options: &Options, tracker: 
     };
     tracker.start(&prepared.plan, &parts);
     let sink = load::Sink::Target { target, epoch };
-    load::load_parts(source, &prepared.plan, prepared.snapshot.take_connections(), parts, options, &sink, tracker).await?;
+    let sources = prepared.snapshot.take_connections();
+    let loaded = load::load_parts(source, &prepared.plan, sources, parts, options, &sink, tracker).await?;
     prepared.check_unchanged(options).await?;
-    let finished = finish::finish(target, &mut control, &prepared.plan, options, tracker).await?;
+    let finished = finish::finish(loaded.connections, &mut control, &prepared.plan, options, tracker).await?;
     let parts = checkpoint::parts(&mut control, &options.copy_id).await?;
     let mut report = report::Report::new(options, &prepared.plan, &parts, tracker);
     report.add_stored(&mut control).await?;
@@ -106,6 +107,7 @@ async fn copy(source: &Path, target: &SecretString, options: &Options, tracker: 
     report.sequences = finished.sequences;
     report.left_out.extend(finished.left_out);
     checkpoint::end(&mut control, &options.copy_id, &report.to_json()?).await?;
+    target::close(control).await;
     Ok(report)
 }
 
@@ -121,9 +123,9 @@ async fn rehearsal(source: &Path, target: &SecretString, options: &Options, trac
     let parts = prepared.fresh_parts(options).await?;
     tracker.start(&prepared.plan, &parts);
     let connections = prepared.snapshot.take_connections();
-    let parts = load::load_parts(source, &prepared.plan, connections, parts, options, &load::Sink::Nowhere, tracker).await?;
+    let loaded = load::load_parts(source, &prepared.plan, connections, parts, options, &load::Sink::Nowhere, tracker).await?;
     prepared.check_unchanged(options).await?;
-    let mut report = report::Report::new(options, &prepared.plan, &parts, tracker);
+    let mut report = report::Report::new(options, &prepared.plan, &loaded.parts, tracker);
     report.add_rehearsed(tracker);
     report.rehearsal = true;
     Ok(report)

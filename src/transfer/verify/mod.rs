@@ -172,11 +172,15 @@ async fn verify(
         report.add_table(compared);
         progress(number + 1, plan.tables.len());
     }
+    if let Some(speller) = sides.speller.take() {
+        target::close(speller).await;
+    }
     constraints::check(&mut control, &plan, options, &mut report).await?;
     if snapshot.has_changed()? {
         report.add_check("source is at rest", false, "the SQLite database was written to during the comparison".to_owned());
     }
     report.finish();
+    target::close(control).await;
     Ok(report)
 }
 

@@ -3,6 +3,7 @@
 mod applications;
 mod casts;
 mod command;
+mod connections;
 mod copying;
 mod crashing;
 mod hostile;
