@@ -1,5 +1,7 @@
 //! The schema that a copy creates: types by SQLite's own rules, keys, indexes and foreign keys once the rows are in.
 
+use std::collections::BTreeSet;
+
 use super::cast::Cast;
 use super::error::FaultCode;
 use super::kind::Kind;
@@ -62,6 +64,10 @@ impl Offenders {
     }
 }
 
+/// The longest name that PostgreSQL keeps.
+/// Source: <https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>
+pub(super) const NAME_BYTES_MAX: usize = 63;
+
 /// Indexes, built side by side.
 pub(super) const WAVE_INDEXES: i32 = 0;
 /// Keys and unique constraints that take over a finished index.
@@ -121,16 +127,20 @@ fn type_of(declared: &str) -> (&'static str, Kind) {
     }
 }
 
-/// The statements before the rows, and those after them; what cannot be carried over goes to `left_out`.
-pub(super) fn statements(plan: &Plan, left_out: &mut Vec<LeftOut>) -> (Vec<String>, Vec<Deferred>) {
+/// The statements before the rows, and those after them; what cannot be carried over goes to `left_out`. `taken` are the names that
+/// the target's schema holds already: indexes share them with tables, views and sequences.
+pub(super) fn statements(plan: &Plan, taken: &[String], left_out: &mut Vec<LeftOut>) -> (Vec<String>, Vec<Deferred>) {
     let mut before = Vec::new();
     let mut after = Vec::new();
+    let own = plan.tables.iter().flat_map(|table| std::iter::once(table.target.name.clone()).chain(identity_sequence(table)));
+    let mut names = Names { relations: taken.iter().cloned().chain(own).collect(), constraints: BTreeSet::new() };
     for table in &plan.tables {
         before.push(create_table(table, left_out));
         let described = Described::new(table);
-        after.extend(described.keys_and_indexes(left_out));
-        after.extend(described.checks(left_out));
-        after.extend(described.foreign_keys(plan, left_out));
+        names.constraints.clear();
+        after.extend(described.keys_and_indexes(&mut names, left_out));
+        after.extend(described.checks(&mut names, left_out));
+        after.extend(described.foreign_keys(plan, &mut names, left_out));
         let collations = described.definitions.collations.iter();
         left_out.extend(collations.map(|(column, collation)| {
             let reason = format!("comparisons of `{column}` use {collation} in SQLite and tell every letter apart in PostgreSQL; unique constraints keep it");
@@ -240,13 +250,46 @@ fn string_literal(text: &str) -> Option<String> {
     Some(format!("'{}'", content.replace('\u{0}', &quote.to_string()).replace('\'', "''")))
 }
 
-/// A name for an index or constraint, within PostgreSQL's 63 bytes.
-fn short_name(parts: &[&str]) -> String {
-    let mut name = parts.join("_");
-    while name.len() > 63 {
-        name.pop();
+/// The name that PostgreSQL gives to the sequence behind a created table's identity.
+pub(super) fn identity_sequence(table: &TablePlan) -> Option<String> {
+    let column = table.columns.iter().find(|column| is_rowid_column(&table.source, column.source))?;
+    Some(format!("{}_{}_seq", table.target.name, column.target))
+}
+
+/// Names that are given away. PostgreSQL would cut a longer one without a word, and refuse the second of two that are equal then, when
+/// the rows are in.
+struct Names {
+    /// Tables, views, sequences and indexes of one schema.
+    relations: BTreeSet<String>,
+    /// Constraints of one table.
+    constraints: BTreeSet<String>,
+}
+
+impl Names {
+    fn index(&mut self, wanted: &str) -> String {
+        give(wanted, &mut [&mut self.relations])
     }
-    name
+
+    /// For a constraint that takes over an index with its name.
+    fn key(&mut self, wanted: &str) -> String {
+        give(wanted, &mut [&mut self.relations, &mut self.constraints])
+    }
+
+    fn constraint(&mut self, wanted: &str) -> String {
+        give(wanted, &mut [&mut self.constraints])
+    }
+}
+
+/// `wanted`, if it is short enough and free everywhere, else the first that is: its beginning, and a number.
+fn give(wanted: &str, namespaces: &mut [&mut BTreeSet<String>]) -> String {
+    let start = |bytes: usize| &wanted[..wanted.floor_char_boundary(bytes)];
+    let numbered = (2_u64..).map(|number| format!("_{number}")).map(|end| format!("{}{end}", start(NAME_BYTES_MAX - end.len())));
+    let mut candidates = std::iter::once(start(NAME_BYTES_MAX).to_owned()).chain(numbered);
+    let free = candidates.find(|name| !namespaces.iter().any(|names| names.contains(name))).unwrap_or_default();
+    for names in namespaces {
+        names.insert(free.clone());
+    }
+    free
 }
 
 /// A table with what its CREATE statement says beyond the pragmas.
@@ -302,17 +345,25 @@ impl<'a> Described<'a> {
 
     /// A unique index, and the constraint that takes it over: the index can be built beside others of the table, the
     /// constraint needs the table for an instant only.
-    fn constraint(&self, name: &str, kind: &str, columns: &[&str], left_out: &mut Vec<LeftOut>) -> Vec<Deferred> {
+    fn constraint(
+        &self,
+        wanted: &str,
+        kind: &str,
+        columns: &[&str],
+        names: &mut Names,
+        left_out: &mut Vec<LeftOut>,
+    ) -> Vec<Deferred> {
         let keys: Option<Vec<String>> = columns.iter().map(|column| self.column(column)).collect();
         let Some(keys) = keys else {
-            left_out.push(self.left_out("constraint", name, "a column of it is not copied".to_owned()));
+            left_out.push(self.left_out("constraint", wanted, "a column of it is not copied".to_owned()));
             return Vec::new();
         };
-        let mut deferred = vec![self.unique_index(name, &keys)];
+        let name = names.key(wanted);
+        let mut deferred = vec![self.unique_index(&name, &keys)];
         deferred.push(Deferred {
             wave: WAVE_KEYS,
-            what: format!("constraint {}", quoted(name)),
-            sql: format!("ALTER TABLE {} ADD CONSTRAINT {name} {kind} USING INDEX {name}", self.qualified, name = quoted(name)),
+            what: format!("constraint {}", quoted(&name)),
+            sql: format!("ALTER TABLE {} ADD CONSTRAINT {name} {kind} USING INDEX {name}", self.qualified, name = quoted(&name)),
             offenders: None,
             ..deferred[0].clone()
         });
@@ -320,27 +371,31 @@ impl<'a> Described<'a> {
             columns.iter().zip(&keys).map(|(column, key)| self.collated(key, self.definitions.collation(column))).collect();
         if let Some(folded) = folded.filter(|folded| *folded != keys) {
             // The constraint tells apart what SQLite's collation does not; a second index keeps the stricter rule.
-            deferred.push(self.unique_index(&short_name(&[name, "collated"]), &folded));
+            deferred.push(self.unique_index(&names.index(&format!("{name}_collated")), &folded));
         }
         deferred
     }
 
-    fn keys_and_indexes(&self, left_out: &mut Vec<LeftOut>) -> Vec<Deferred> {
+    fn keys_and_indexes(&self, names: &mut Names, left_out: &mut Vec<LeftOut>) -> Vec<Deferred> {
         let source = &self.table.source;
         let mut deferred = Vec::new();
         if !source.primary_key.is_empty() {
-            let names: Vec<&str> = source.primary_key.iter().map(|index| source.columns[*index].name.as_str()).collect();
-            deferred.extend(self.constraint(&short_name(&[self.table.name(), "pkey"]), "PRIMARY KEY", &names, left_out));
+            let columns: Vec<&str> = source.primary_key.iter().map(|index| source.columns[*index].name.as_str()).collect();
+            let wanted = format!("{}_pkey", self.table.name());
+            deferred.extend(self.constraint(&wanted, "PRIMARY KEY", &columns, names, left_out));
         }
         for index in source.indexes.iter().filter(|index| index.origin != "pk") {
-            let names: Option<Vec<&str>> = index.columns.iter().map(Option::as_deref).collect();
-            match names {
-                Some(names) if index.origin == "u" => {
-                    let parts: Vec<&str> = [self.table.name()].into_iter().chain(names.iter().copied()).chain(["key"]).collect();
-                    deferred.extend(self.constraint(&short_name(&parts), "UNIQUE", &names, left_out));
+            let columns: Option<Vec<&str>> = index.columns.iter().map(Option::as_deref).collect();
+            match columns {
+                Some(columns) if index.origin == "u" => {
+                    let wanted = format!("{}_{}_key", self.table.name(), columns.join("_"));
+                    deferred.extend(self.constraint(&wanted, "UNIQUE", &columns, names, left_out));
                 }
-                _ => match self.index(index) {
-                    Some(made) => deferred.push(made),
+                _ => match self.index(index, names) {
+                    Some((made, name)) => {
+                        left_out.extend(self.renamed("index", &index.name, &name));
+                        deferred.push(made);
+                    }
                     None => {
                         let sql = index.sql.as_deref().unwrap_or_default();
                         left_out.push(self.left_out(
@@ -355,8 +410,18 @@ impl<'a> Described<'a> {
         deferred
     }
 
-    /// An index made by CREATE INDEX; `None` when a part of it means something else in PostgreSQL.
-    fn index(&self, index: &source::Index) -> Option<Deferred> {
+    /// What is said of an index or constraint that could not keep its name.
+    fn renamed(&self, what: &str, from: &str, to: &str) -> Option<LeftOut> {
+        let reason = || {
+            format!(
+                "the {what} is called `{to}`: PostgreSQL keeps {NAME_BYTES_MAX} bytes of a name, and an index shares its names with the tables, views and indexes of the schema"
+            )
+        };
+        (from != to).then(|| self.left_out("name", from, reason()))
+    }
+
+    /// An index made by CREATE INDEX, with its name; `None` when a part of it means something else in PostgreSQL.
+    fn index(&self, index: &source::Index, names: &mut Names) -> Option<(Deferred, String)> {
         let (keys, condition) = sqlite_sql::read_index(index.sql.as_deref()?)?;
         let condition = match condition {
             Some(tokens) => Some(sqlite_sql::translate(&tokens, &self.table.columns)?),
@@ -375,10 +440,11 @@ impl<'a> Described<'a> {
             directed.push(format!("{expression}{}", if key.descending { " DESC" } else { "" }));
             plain.push(expression);
         }
-        let name = quoted(&short_name(&[&index.name]));
+        let given = names.index(&index.name);
+        let name = quoted(&given);
         let unique = if index.unique { "UNIQUE " } else { "" };
         let filter = condition.as_ref().map(|condition| format!(" WHERE {condition}")).unwrap_or_default();
-        Some(Deferred {
+        let made = Deferred {
             wave: WAVE_INDEXES,
             table: self.qualified.clone(),
             what: format!("index {name}"),
@@ -386,13 +452,16 @@ impl<'a> Described<'a> {
             reverse: None,
             offenders: index.unique.then(|| Offenders::duplicates(&self.qualified, &plain, condition.as_deref(), &self.order())),
             optional: true,
-        })
+        };
+        Some((made, given))
     }
 
-    fn checks(&self, left_out: &mut Vec<LeftOut>) -> Vec<Deferred> {
+    fn checks(&self, names: &mut Names, left_out: &mut Vec<LeftOut>) -> Vec<Deferred> {
         let mut deferred = Vec::new();
-        for (number, (name, tokens)) in self.definitions.checks.iter().enumerate() {
-            let name = name.clone().unwrap_or_else(|| short_name(&[self.table.name(), &format!("check{number}")]));
+        for (number, (own, tokens)) in self.definitions.checks.iter().enumerate() {
+            let wanted = own.clone().unwrap_or_else(|| format!("{}_check{number}", self.table.name()));
+            let name = names.constraint(&wanted);
+            left_out.extend(own.as_ref().and_then(|own| self.renamed("check", own, &name)));
             let Some(condition) = sqlite_sql::translate(tokens, &self.table.columns) else {
                 left_out.push(self.left_out(
                     "check",
@@ -414,30 +483,75 @@ impl<'a> Described<'a> {
         deferred
     }
 
-    fn foreign_keys(&self, plan: &Plan, left_out: &mut Vec<LeftOut>) -> Vec<Deferred> {
+    fn foreign_keys(&self, plan: &Plan, names: &mut Names, left_out: &mut Vec<LeftOut>) -> Vec<Deferred> {
         let mut deferred = Vec::new();
         for (number, key) in self.table.source.foreign_keys.iter().enumerate() {
             let parent = plan.tables.iter().find(|parent| parent.name().eq_ignore_ascii_case(&key.parent));
-            let made = parent.and_then(|parent| self.foreign_key(&Described::new(parent), key, number));
+            let not_copied = || format!("its parent `{}` or a column of it is not copied", key.parent);
+            let made = parent.ok_or_else(not_copied).and_then(|parent| {
+                let parent = Described::new(parent);
+                let (from, to) = self.ends(&parent, key).ok_or_else(not_copied)?;
+                if !parent.is_unique(&to) {
+                    let columns = to.join(", ");
+                    return Err(format!(
+                        "no unique constraint covers {columns} of `{}`, as PostgreSQL demands; add one, and the foreign key, by hand",
+                        key.parent
+                    ));
+                }
+                let name = names.constraint(&format!("{}_{}_fkey{number}", self.table.name(), key.from.join("_")));
+                Ok(self.foreign_key(&parent, key, &quoted(&name), &from, &to))
+            });
             match made {
-                Some(made) => deferred.extend(made),
-                None => left_out.push(self.left_out(
-                    "foreign key",
-                    &format!("({})", key.from.join(", ")),
-                    format!("its parent `{}` or a column of it is not copied", key.parent),
-                )),
+                Ok(made) => deferred.extend(made),
+                Err(reason) => left_out.push(self.left_out("foreign key", &format!("({})", key.from.join(", ")), reason)),
             }
         }
         deferred
     }
 
-    fn foreign_key(&self, parent: &Described<'_>, key: &source::ForeignKey, number: usize) -> Option<[Deferred; 2]> {
+    /// The columns of a foreign key on both sides, quoted; `None` when one of them is not copied.
+    fn ends(&self, parent: &Described<'_>, key: &source::ForeignKey) -> Option<(Vec<String>, Vec<String>)> {
         let from = key.from.iter().map(|name| self.column(name)).collect::<Option<Vec<_>>>()?;
         let parent_key =
             || parent.table.source.primary_key.iter().map(|index| parent.table.source.columns[*index].name.clone()).collect();
         let to: Vec<String> = if key.to.is_empty() { parent_key() } else { key.to.clone() };
         let to = to.iter().map(|name| parent.column(name)).collect::<Option<Vec<_>>>()?;
-        let name = quoted(&short_name(&[self.table.name(), &key.from.join("_"), &format!("fkey{number}")]));
+        Some((from, to))
+    }
+
+    /// Whether the created table has a unique index over just these columns (quoted), which a foreign key can refer to.
+    fn is_unique(&self, columns: &[String]) -> bool {
+        let wanted: BTreeSet<&String> = columns.iter().collect();
+        let key =
+            self.table.source.primary_key.iter().map(|index| self.column(&self.table.source.columns[*index].name)).collect();
+        let unique = self.table.source.indexes.iter().filter(|index| index.unique && index.origin != "pk");
+        let mut keys = unique.map(|index| self.plain_columns(index)).chain(std::iter::once(key)).flatten();
+        keys.any(|key: Vec<String>| !key.is_empty() && key.iter().collect::<BTreeSet<_>>() == wanted)
+    }
+
+    /// The columns of an index (quoted), if it has no condition, no expression, and compares byte by byte.
+    fn plain_columns(&self, index: &source::Index) -> Option<Vec<String>> {
+        if index.origin == "u" {
+            return index.columns.iter().map(|column| self.column(column.as_deref()?)).collect();
+        }
+        let (keys, condition) = sqlite_sql::read_index(index.sql.as_deref()?)?;
+        let plain = |key: &sqlite_sql::IndexKey| {
+            let column = sqlite_sql::as_column(&key.tokens, &self.table.columns)?;
+            let name = quoted(&column.target);
+            let collation = key.collation.as_deref().or_else(|| self.definitions.collation(&column.name));
+            self.collated(&name, collation).filter(|compared| *compared == name)
+        };
+        if condition.is_some() { None } else { keys.iter().map(plain).collect() }
+    }
+
+    fn foreign_key(
+        &self,
+        parent: &Described<'_>,
+        key: &source::ForeignKey,
+        name: &str,
+        from: &[String],
+        to: &[String],
+    ) -> [Deferred; 2] {
         let late = key
             .from
             .first()
@@ -458,7 +572,7 @@ impl<'a> Described<'a> {
             what: format!("foreign key {name}"),
             sql: add,
             reverse: Some(format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {name}", self.qualified)),
-            offenders: Some(Offenders::orphans(&self.qualified, &from, &parent.qualified, &to)),
+            offenders: Some(Offenders::orphans(&self.qualified, from, &parent.qualified, to)),
             optional: true,
         };
         let validated = Deferred {
@@ -467,7 +581,7 @@ impl<'a> Described<'a> {
             sql: format!("ALTER TABLE {} VALIDATE CONSTRAINT {name}", self.qualified),
             ..added.clone()
         };
-        Some([added, validated])
+        [added, validated]
     }
 }
 
@@ -496,6 +610,20 @@ mod tests {
         ] {
             assert_eq!(type_of(declared).0, expected, "{declared}");
         }
+    }
+
+    #[test]
+    fn each_name_is_given_once_within_its_length() {
+        let mut taken = BTreeSet::from(["t_pkey".to_owned(), "t_pkey_2".to_owned()]);
+        assert_eq!(give("t_a_key", &mut [&mut taken]), "t_a_key");
+        assert_eq!(give("t_pkey", &mut [&mut taken]), "t_pkey_3");
+        let long = "ä".repeat(40);
+        let first = give(&long, &mut [&mut taken]);
+        let second = give(&format!("{long}x"), &mut [&mut taken]);
+        assert_eq!((first.as_str(), second), ("ä".repeat(31).as_str(), format!("{}_2", "ä".repeat(30))));
+        let mut other = BTreeSet::from(["b".to_owned()]);
+        assert_eq!(give("b", &mut [&mut taken, &mut other]), "b_2");
+        assert!(taken.contains("b_2") && other.contains("b_2"));
     }
 
     #[test]

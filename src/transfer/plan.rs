@@ -298,12 +298,12 @@ fn plan_created(
     left_out: &mut Vec<LeftOut>,
 ) -> Result<TablePlan, Vec<Mismatch>> {
     check_walkable(&table)?;
-    let mut mismatches = Vec::new();
-    let names = std::iter::once(&table.name).chain(table.columns.iter().map(|column| &column.name));
-    mismatches.extend(names.filter(|name| name.len() > 63).map(|name| Mismatch {
-        what: name.clone(),
-        says: "the name is longer than the 63 bytes that PostgreSQL keeps; rename it, or fill a schema of your own".to_owned(),
-    }));
+    let is_copied = |index: &usize| {
+        let what = format!("{}.{}", table.name, table.columns[*index].name);
+        !options.exclude.iter().any(|name| same(name, &what))
+    };
+    let copied: Vec<usize> = (0..table.columns.len()).filter(is_copied).collect();
+    let mut mismatches = unnameable(&table, &copied);
     if existing.iter().any(|found| found.name == table.name) {
         mismatches.push(Mismatch {
             what: table.name.clone(),
@@ -313,16 +313,12 @@ fn plan_created(
     if !mismatches.is_empty() {
         return Err(mismatches);
     }
-    let is_copied = |index: &usize| {
-        let what = format!("{}.{}", table.name, table.columns[*index].name);
-        !options.exclude.iter().any(|name| same(name, &what))
-    };
     let plan_column = |index: usize| {
         let column = &table.columns[index];
         let planned = create::plan_column(&table, index, declared_cast(&table, column, options));
         ColumnPlan { policies: policies_of(&table, column, options), ..planned }
     };
-    let columns: Vec<ColumnPlan> = (0..table.columns.len()).filter(is_copied).map(plan_column).collect();
+    let columns: Vec<ColumnPlan> = copied.into_iter().map(plan_column).collect();
     let target = target::Table {
         schema: options.target_schema.clone(),
         name: table.name.clone(),
@@ -333,6 +329,68 @@ fn plan_created(
     let mut planned = finish(table, target, columns);
     compute(&mut planned, left_out);
     Ok(planned)
+}
+
+/// Columns that every table of PostgreSQL has by itself.
+/// Source: <https://www.postgresql.org/docs/current/ddl-system-columns.html>
+const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+/// Source: <https://www.postgresql.org/docs/current/limits.html>
+const COLUMNS_MAX: usize = 1_600;
+
+/// What SQLite lets a table be and PostgreSQL does not, whatever its rows hold.
+fn unnameable(table: &source::Table, copied: &[usize]) -> Vec<Mismatch> {
+    let refused = |what: String, says: &str| Mismatch {
+        what,
+        says: format!("{says}; rename it in the source, or leave it out with `exclude`"),
+    };
+    let columns = copied.iter().map(|index| &table.columns[*index].name);
+    let mut mismatches: Vec<Mismatch> = columns
+        .clone()
+        .filter_map(|name| {
+            let reserved =
+                SYSTEM_COLUMNS.contains(&name.as_str()).then_some("every table of PostgreSQL has a system column of this name");
+            unusable(name).or(reserved).map(|says| refused(format!("{}.{name}", table.name), says))
+        })
+        .collect();
+    mismatches.extend(unusable(&table.name).map(|says| refused(table.name.clone(), says)));
+    if copied.len() > COLUMNS_MAX {
+        mismatches.push(Mismatch {
+            what: table.name.clone(),
+            says: format!(
+                "it has {} columns, and PostgreSQL ends at {COLUMNS_MAX}; leave some out with `exclude`, or split the table",
+                copied.len()
+            ),
+        });
+    }
+    mismatches
+}
+
+fn unusable(name: &str) -> Option<&'static str> {
+    match name {
+        "" => Some("PostgreSQL has no empty names"),
+        _ if name.contains('\0') => Some("PostgreSQL has no zero bytes in names"),
+        _ if name.len() > create::NAME_BYTES_MAX => Some("the name is longer than the 63 bytes that PostgreSQL keeps"),
+        _ => None,
+    }
+}
+
+/// Refuses tables that are to be created under a name that something else has: a view, an index, a sequence or a type of the target's
+/// schema (`taken`), or the sequence behind another created table.
+pub(super) fn refuse_taken(plan: &Plan, taken: &[String]) -> Result<(), Error> {
+    let sequences: BTreeSet<String> = plan.tables.iter().filter_map(create::identity_sequence).collect();
+    let clash = |table: &TablePlan| {
+        let name = &table.target.name;
+        let says = if taken.contains(name) {
+            "something else in the target's schema has this name (a view, an index, a sequence or a type); rename or drop that, or choose another schema"
+        } else if sequences.contains(name) {
+            "PostgreSQL gives this name to the sequence of another table's key; rename the table in the source, or leave it out with `exclude`"
+        } else {
+            return None;
+        };
+        Some(Mismatch { what: table.name().to_owned(), says: says.to_owned() })
+    };
+    let mismatches: Vec<Mismatch> = plan.tables.iter().filter_map(clash).collect();
+    if mismatches.is_empty() { Ok(()) } else { Err(Error::Schema(mismatches)) }
 }
 
 /// Leaves to PostgreSQL what it can compute: expressions over stored columns that mean the same there.

@@ -209,6 +209,20 @@ SELECT c.oid::int8 AS oid, c.relkind = 'p' AS partitioned, c.relname AS table_na
  WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND NOT c.relispartition
  ORDER BY c.relname, c.oid, a.attnum";
 
+/// Names in `schema` that no new table can have: of relations of every kind, and of types. PostgreSQL itself makes way for a table with the
+/// types of arrays.
+pub(super) async fn read_names(connection: &mut PgConnection, schema: &str) -> Result<Vec<String>, Error> {
+    let names = sqlx::query_scalar(
+        "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1
+         UNION SELECT t.typname::text FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname = $1 AND t.typcategory <> 'A'",
+    );
+    names
+        .bind(schema)
+        .fetch_all(connection)
+        .await
+        .map_err(|error| Error::server("reading the names in the target's schema", &error))
+}
+
 /// Whether the table holds at least one row.
 pub(super) async fn has_rows(connection: &mut PgConnection, table: &Table) -> Result<bool, Error> {
     let sql = format!("SELECT EXISTS (SELECT 1 FROM {})", table.qualified());

@@ -24,6 +24,8 @@ pub(super) struct Prepared {
     path: PathBuf,
     pub(super) snapshot: Snapshot,
     pub(super) plan: Plan,
+    /// Names that the target's schema holds, if tables are created in it now.
+    pub(super) taken: Vec<String>,
 }
 
 impl Prepared {
@@ -47,7 +49,13 @@ impl Prepared {
             Some(_) => plan::decide(schema, &existing, &Options { schema: SchemaMode::Fill, ..options.clone() }, Purpose::Copy)?,
             None => plan::decide(schema, &existing, options, Purpose::Copy)?,
         };
-        Ok(Self { path: source.to_owned(), snapshot, plan })
+        // A copy that was begun has given its names already.
+        let taken =
+            if plan.creates && begun.is_none() { target::read_names(control, &options.target_schema).await? } else { Vec::new() };
+        if plan.creates {
+            plan::refuse_taken(&plan, &taken)?;
+        }
+        Ok(Self { path: source.to_owned(), snapshot, plan, taken })
     }
 
     /// Refuses target tables that hold rows.
@@ -136,7 +144,7 @@ impl Prepared {
 
     fn creation(&mut self, options: &Options) -> (Vec<(String, String)>, Vec<Deferred>) {
         let mut left_out = Vec::new();
-        let (statements, deferred) = create::statements(&self.plan, &mut left_out);
+        let (statements, deferred) = create::statements(&self.plan, &self.taken, &mut left_out);
         self.plan.left_out.extend(left_out);
         let schema = format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(&options.target_schema));
         let named =

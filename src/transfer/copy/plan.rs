@@ -121,7 +121,7 @@ async fn make(source: &Path, target: &SecretString, options: &Options, sample: O
     let mut left_out = prepared.plan.left_out.clone();
     let (mut statements, mut statements_after) = (Vec::new(), Vec::new());
     if prepared.plan.creates {
-        let (before, after) = create::statements(&prepared.plan, &mut left_out);
+        let (before, after) = create::statements(&prepared.plan, &prepared.taken, &mut left_out);
         statements = before;
         statements_after = after.into_iter().map(|deferred| deferred.sql).collect();
     }

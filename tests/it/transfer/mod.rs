@@ -7,6 +7,7 @@ mod connections;
 mod copying;
 mod crashing;
 mod hostile;
+mod names;
 mod reading;
 mod resuming;
 mod verifying;
