@@ -13,6 +13,7 @@ use sqlx::postgres::PgConnection;
 use super::create::{Deferred, Offenders};
 use super::digest::Running;
 use super::error::{Error, Fault, FaultCode};
+use super::source::LeftOut;
 use super::target::execute;
 
 /// Tables of the checkpoint schema. New columns come with `ADD COLUMN IF NOT EXISTS`: a copy may have been begun by an
@@ -36,6 +37,9 @@ CREATE TABLE IF NOT EXISTS pointsman_transfer.change (
 CREATE TABLE IF NOT EXISTS pointsman_transfer.swept (
   copy_id text NOT NULL REFERENCES pointsman_transfer.copy ON DELETE CASCADE, table_name text NOT NULL, swept bigint NOT NULL,
   PRIMARY KEY (copy_id, table_name));
+CREATE TABLE IF NOT EXISTS pointsman_transfer.left_out (
+  number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, copy_id text NOT NULL REFERENCES pointsman_transfer.copy ON DELETE CASCADE,
+  kind text NOT NULL, name text NOT NULL, reason text NOT NULL);
 CREATE TABLE IF NOT EXISTS pointsman_transfer.quarantine (
   number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, copy_id text NOT NULL, table_name text NOT NULL, row_key text NOT NULL,
   column_name text NOT NULL, value text NOT NULL, code text NOT NULL, reason text NOT NULL, row_hash text);
@@ -176,6 +180,8 @@ pub(super) struct Beginning<'a> {
     /// Statements that run now, in order, with what they do.
     pub(super) before: &'a [(String, String)],
     pub(super) deferred: &'a [Deferred],
+    /// What these statements do not carry over.
+    pub(super) left_out: &'a [LeftOut],
 }
 
 /// Begins a copy: checkpoint tables, schema statements and parts, all or none. The epoch is 1.
@@ -223,13 +229,17 @@ pub(super) async fn begin(connection: &mut PgConnection, beginning: &Beginning<'
             .await
             .map_err(failed)?;
     }
+    for item in beginning.left_out {
+        leave_out(connection, beginning.copy_id, item).await?;
+    }
     execute(connection, "beginning the copy", "COMMIT").await
 }
 
 /// Takes the copy over: raises the epoch (waiting for a commit that is under way) and returns it.
 pub(super) async fn take_over(connection: &mut PgConnection, copy_id: &str) -> Result<i64, Error> {
     let failed = |error| Error::server("taking the copy over", &error);
-    execute(connection, "taking the copy over", "BEGIN").await?;
+    execute(connection, "taking the copy over", "BEGIN; SELECT pg_advisory_xact_lock(7012026)").await?;
+    execute(connection, "creating the checkpoint tables in schema `pointsman_transfer`", TABLES).await?;
     let epoch: i64 =
         sqlx::query_scalar("UPDATE pointsman_transfer.copy SET epoch = epoch + 1 WHERE copy_id = $1 RETURNING epoch")
             .bind(copy_id)
@@ -379,6 +389,33 @@ pub(super) async fn swept(connection: &mut PgConnection, copy_id: &str) -> Resul
     rows.fetch_all(connection).await.map_err(|error| Error::server("reading what was put aside", &error))
 }
 
+/// Writes down what the copy does not carry over, once however often it is found; what was seen before a crash is in the report too.
+pub(super) async fn leave_out(connection: &mut PgConnection, copy_id: &str, item: &LeftOut) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO pointsman_transfer.left_out (copy_id, kind, name, reason) SELECT $1, $2, $3, $4
+          WHERE NOT EXISTS (SELECT FROM pointsman_transfer.left_out WHERE copy_id = $1 AND kind = $2 AND name = $3 AND reason = $4)",
+    )
+    .bind(copy_id)
+    .bind(&item.kind)
+    .bind(&item.name)
+    .bind(&item.reason)
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(|error| Error::server("writing down what is left out", &error))
+}
+
+/// What was written down as left out, in the order in which it was found.
+pub(super) async fn left_out(connection: &mut PgConnection, copy_id: &str) -> Result<Vec<LeftOut>, Error> {
+    let rows: Vec<(String, String, String)> =
+        sqlx::query_as("SELECT kind, name, reason FROM pointsman_transfer.left_out WHERE copy_id = $1 ORDER BY number")
+            .bind(copy_id)
+            .fetch_all(connection)
+            .await
+            .map_err(|error| Error::server("reading what is left out", &error))?;
+    Ok(rows.into_iter().map(|(kind, name, reason)| LeftOut { kind, name, reason }).collect())
+}
+
 /// Values that rules changed: table, column, rule, count.
 pub(super) async fn changes(connection: &mut PgConnection, copy_id: &str) -> Result<Vec<(String, String, String, i64)>, Error> {
     let rows = sqlx::query_as(
@@ -457,15 +494,12 @@ pub(super) async fn end(connection: &mut PgConnection, copy_id: &str, report: &s
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
-    sqlx::query("DELETE FROM pointsman_transfer.part WHERE copy_id = $1")
-        .bind(copy_id)
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-    sqlx::query("DELETE FROM pointsman_transfer.deferred WHERE copy_id = $1")
-        .bind(copy_id)
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
+    for statement in [
+        "DELETE FROM pointsman_transfer.part WHERE copy_id = $1",
+        "DELETE FROM pointsman_transfer.deferred WHERE copy_id = $1",
+        "DELETE FROM pointsman_transfer.left_out WHERE copy_id = $1",
+    ] {
+        sqlx::query(statement).bind(copy_id).execute(&mut *connection).await.map_err(failed)?;
+    }
     execute(connection, "ending the copy", "COMMIT").await
 }

@@ -11,7 +11,7 @@ use crate::transfer::checkpoint::{self, Beginning, Begun, Part};
 use crate::transfer::create::{self, Deferred, WAVE_FOREIGN_KEYS, WAVE_TRIGGERS};
 use crate::transfer::error::Error;
 use crate::transfer::plan::{self, Plan, Purpose, TablePlan};
-use crate::transfer::source::{RowKey, Schema, Snapshot, failure, quoted};
+use crate::transfer::source::{LeftOut, RowKey, Schema, Snapshot, failure, quoted};
 use crate::transfer::target::{self, execute};
 
 /// Tables with fewer rows are read by one stream.
@@ -81,7 +81,9 @@ impl Prepared {
         self.refuse_rows(control, options).await?;
         self.probe_computed(control, options).await?;
         let parts = self.fresh_parts(options).await?;
-        let (before, deferred) = if self.plan.creates { self.creation(options) } else { self.resting(control).await? };
+        let mut left_out = Vec::new();
+        let (before, deferred) =
+            if self.plan.creates { self.creation(options, &mut left_out) } else { self.resting(control).await? };
         let tables: Vec<String> = self.plan.tables.iter().map(|table| table.target.qualified()).collect();
         let beginning = Beginning {
             copy_id: &options.copy_id,
@@ -91,6 +93,7 @@ impl Prepared {
             parts: &parts,
             before: &before,
             deferred: &deferred,
+            left_out: &left_out,
         };
         checkpoint::begin(control, &beginning).await?;
         Ok(parts)
@@ -142,10 +145,8 @@ impl Prepared {
         Ok(())
     }
 
-    fn creation(&mut self, options: &Options) -> (Vec<(String, String)>, Vec<Deferred>) {
-        let mut left_out = Vec::new();
-        let (statements, deferred) = create::statements(&self.plan, &self.taken, &mut left_out);
-        self.plan.left_out.extend(left_out);
+    fn creation(&self, options: &Options, left_out: &mut Vec<LeftOut>) -> (Vec<(String, String)>, Vec<Deferred>) {
+        let (statements, deferred) = create::statements(&self.plan, &self.taken, left_out);
         let schema = format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(&options.target_schema));
         let named =
             statements.into_iter().zip(&self.plan.tables).map(|(sql, table)| (format!("creating table `{}`", table.name()), sql));

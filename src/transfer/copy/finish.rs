@@ -12,7 +12,7 @@ use super::report::SequenceReport;
 use super::sequence;
 use super::sweep;
 use crate::transfer::checkpoint::{self, Noted};
-use crate::transfer::create::{WAVE_INDEXES, WAVE_VALIDATION};
+use crate::transfer::create::{Deferred, WAVE_INDEXES, WAVE_VALIDATION};
 use crate::transfer::error::{Error, FaultCode};
 use crate::transfer::plan::Plan;
 use crate::transfer::source::LeftOut;
@@ -22,22 +22,20 @@ use crate::transfer::target::{self, execute};
 /// <https://www.postgresql.org/docs/current/populate.html>
 const SESSION: &str = "RESET synchronous_commit; SET maintenance_work_mem = '128MB'";
 
-/// What the end of a copy found and did.
-pub(super) struct Finished {
-    pub(super) sequences: Vec<SequenceReport>,
-    pub(super) left_out: Vec<LeftOut>,
-}
+/// The SQLSTATE of what exceeds a limit of PostgreSQL's own: here, a key beyond a third of a page.
+/// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+const LIMIT_EXCEEDED: &str = "54000";
 
 /// Does what waits until the rows are in, over these connections beside `control`. Every step is its own transaction, so that a
-/// crash repeats one index at most.
+/// crash repeats one index at most. Returns the sequences as they are set.
 pub(super) async fn finish(
     connections: Vec<PgConnection>,
     control: &mut PgConnection,
     plan: &Plan,
     options: &Options,
     tracker: &Tracker<'_>,
-) -> Result<Finished, Error> {
-    let left_out = make_deferred(connections, control, plan, options, tracker).await?;
+) -> Result<Vec<SequenceReport>, Error> {
+    make_deferred(connections, control, plan, options, tracker).await?;
     let existing = target::read_tables(control, &options.target_schema).await?;
     let mut sequences = Vec::new();
     for table in &plan.tables {
@@ -53,7 +51,7 @@ pub(super) async fn finish(
             execute(control, &doing, format!("ANALYZE {}", table.target.qualified())).await?;
         }
     }
-    Ok(Finished { sequences, left_out })
+    Ok(sequences)
 }
 
 /// Makes everything that waits. Orphans that come up on the way are put aside, whereupon the foreign keys are made again.
@@ -63,25 +61,33 @@ async fn make_deferred(
     plan: &Plan,
     options: &Options,
     tracker: &Tracker<'_>,
-) -> Result<Vec<LeftOut>, Error> {
+) -> Result<(), Error> {
     for connection in &mut connections {
         execute(connection, "preparing the session", SESSION).await?;
     }
     loop {
         let waiting: Vec<Noted> =
             checkpoint::deferred(control, &options.copy_id).await?.into_iter().filter(|noted| !noted.done).collect();
-        let maker =
-            Maker { plan, options, tracker, total: waiting.len() as u64, done: AtomicU64::new(0), left_out: Mutex::default() };
+        let maker = Maker { plan, options, tracker, total: waiting.len() as u64, done: AtomicU64::new(0) };
         match maker.make(waiting, &mut connections).await? {
             None => {
                 for connection in connections {
                     target::close(connection).await;
                 }
-                return Ok(maker.left_out.into_inner().unwrap_or_else(PoisonError::into_inner));
+                return Ok(());
             }
-            Some(reason) => sweep::sweep_orphans(control, &options.copy_id, plan, &reason).await?,
+            Some(Obstacle::Orphans(reason)) => sweep::sweep_orphans(control, &options.copy_id, plan, &reason).await?,
+            Some(Obstacle::RowsGone) => {}
         }
     }
+}
+
+/// Why what waits has to be begun anew.
+enum Obstacle {
+    /// Children without a parent, in PostgreSQL's words.
+    Orphans(String),
+    /// Rows were put aside, and an index can be built only when no transaction sees them any more.
+    RowsGone,
 }
 
 /// What all connections share that make indexes and constraints.
@@ -91,12 +97,11 @@ struct Maker<'a> {
     tracker: &'a Tracker<'a>,
     total: u64,
     done: AtomicU64,
-    left_out: Mutex<Vec<LeftOut>>,
 }
 
 impl Maker<'_> {
-    /// Runs the waiting statements wave by wave. Returns PostgreSQL's words about an orphan when one is in the way.
-    async fn make(&self, waiting: Vec<Noted>, connections: &mut [PgConnection]) -> Result<Option<String>, Error> {
+    /// Runs the waiting statements wave by wave. Returns what is in the way, if something is.
+    async fn make(&self, waiting: Vec<Noted>, connections: &mut [PgConnection]) -> Result<Option<Obstacle>, Error> {
         if self.total > 0 {
             self.tracker.constraints(0, self.total);
         }
@@ -113,53 +118,86 @@ impl Maker<'_> {
             let width = if side_by_side { connections.len() } else { 1 };
             let queue = Mutex::new(wave);
             let workers = connections.iter_mut().take(width).map(|connection| self.work(&queue, connection));
-            let orphans = futures_util::future::try_join_all(workers).await?;
-            if let Some(reason) = orphans.into_iter().flatten().next() {
-                return Ok(Some(reason));
+            let obstacles = futures_util::future::try_join_all(workers).await?;
+            if let Some(obstacle) = obstacles.into_iter().flatten().next() {
+                return Ok(Some(obstacle));
             }
         }
         Ok(None)
     }
 
-    async fn work(&self, queue: &Mutex<VecDeque<Noted>>, connection: &mut PgConnection) -> Result<Option<String>, Error> {
+    async fn work(&self, queue: &Mutex<VecDeque<Noted>>, connection: &mut PgConnection) -> Result<Option<Obstacle>, Error> {
         loop {
             let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             let Some(noted) = next else { return Ok(None) };
-            if let Some(reason) = self.perform(connection, &noted).await? {
-                return Ok(Some(reason));
+            if let Some(obstacle) = self.perform(connection, &noted).await? {
+                return Ok(Some(obstacle));
             }
             self.tracker.constraints(self.done.fetch_add(1, Ordering::Relaxed) + 1, self.total);
         }
     }
 
     /// Runs one statement and writes down that it is done, both or neither. Rows that are in the way are put aside first.
-    async fn perform(&self, connection: &mut PgConnection, noted: &Noted) -> Result<Option<String>, Error> {
+    async fn perform(&self, connection: &mut PgConnection, noted: &Noted) -> Result<Option<Obstacle>, Error> {
         let (deferred, copy_id) = (&noted.deferred, &self.options.copy_id);
         let doing = format!("making {} of {}", deferred.what, deferred.table);
-        execute(connection, &doing, "BEGIN").await?;
-        if let Err(error) = execute(connection, &doing, deferred.sql.as_str()).await {
+        execute(connection, &doing, "BEGIN; SAVEPOINT making").await?;
+        while let Err(error) = execute(connection, &doing, deferred.sql.as_str()).await {
             let Error::Server { reason, sqlstate, .. } = &error else { return Err(error) };
-            execute(connection, &doing, "ROLLBACK; BEGIN").await?;
-            match (sqlstate.as_str(), deferred.offenders.as_ref().map(|offenders| offenders.code)) {
+            execute(connection, &doing, "ROLLBACK TO SAVEPOINT making").await?;
+            let swept = match (sqlstate.as_str(), deferred.offenders.as_ref().map(|offenders| offenders.code)) {
                 ("23503", Some(FaultCode::Orphan)) => {
                     execute(connection, &doing, "ROLLBACK").await?;
-                    return Ok(Some(reason.clone()));
+                    return Ok(Some(Obstacle::Orphans(reason.clone())));
                 }
-                ("23505" | "23514", Some(_)) => {
-                    sweep::sweep(connection, copy_id, self.plan, deferred, reason).await?;
-                    execute(connection, &doing, deferred.sql.as_str()).await?;
+                ("23505" | "23514", Some(_)) => sweep::sweep(connection, copy_id, self.plan, deferred, reason).await?,
+                (LIMIT_EXCEEDED, Some(FaultCode::DuplicateKey)) => {
+                    let oversized = sweep::oversized(connection, deferred).await?;
+                    if sweep::sweep(connection, copy_id, self.plan, &oversized, reason).await? == 0 {
+                        return Err(error);
+                    }
+                    // An index takes in rows that its own transaction deleted.
+                    execute(connection, &doing, "COMMIT").await?;
+                    return Ok(Some(Obstacle::RowsGone));
+                }
+                // Without this index no row is worse off, and without the rows nobody needs the index.
+                (LIMIT_EXCEEDED, None) if deferred.optional => {
+                    let oversized = sweep::oversized(connection, deferred).await?;
+                    let rows = sweep::named(connection, self.plan, &oversized).await?;
+                    let reason = format!(
+                        "{reason}; all rows are loaded, too large for it are: {rows}; shorten them and create it by hand, or index a hash of the column"
+                    );
+                    self.leave_out(connection, "index", deferred, reason).await?;
+                    break;
                 }
                 // Class 42: the statement as such is not possible in PostgreSQL, whatever the rows.
                 (state, _) if deferred.optional && state.starts_with("42") => {
-                    let reason = format!("PostgreSQL refuses it: {reason}");
-                    let found = LeftOut { kind: "constraint".to_owned(), name: deferred.what.clone(), reason };
-                    self.left_out.lock().unwrap_or_else(PoisonError::into_inner).push(found);
+                    // A foreign key that was not made cannot be validated, and is listed already.
+                    if deferred.wave != WAVE_VALIDATION {
+                        self.leave_out(connection, "constraint", deferred, format!("PostgreSQL refuses it: {reason}")).await?;
+                    }
+                    break;
                 }
                 _ => return Err(error),
+            };
+            if swept == 0 {
+                return Err(error);
             }
+            execute(connection, &doing, "RELEASE SAVEPOINT making; SAVEPOINT making").await?;
         }
         checkpoint::mark(connection, copy_id, noted.position, true).await?;
         execute(connection, &doing, "COMMIT").await?;
         Ok(None)
+    }
+
+    async fn leave_out(
+        &self,
+        connection: &mut PgConnection,
+        kind: &str,
+        deferred: &Deferred,
+        reason: String,
+    ) -> Result<(), Error> {
+        let found = LeftOut { kind: kind.to_owned(), name: deferred.what.clone(), reason };
+        checkpoint::leave_out(connection, &self.options.copy_id, &found).await
     }
 }

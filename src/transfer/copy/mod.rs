@@ -98,14 +98,13 @@ async fn copy(source: &Path, target: &SecretString, options: &Options, tracker: 
     let sources = prepared.snapshot.take_connections();
     let loaded = load::load_parts(source, &prepared.plan, sources, parts, options, &sink, tracker).await?;
     prepared.check_unchanged(options).await?;
-    let finished = finish::finish(loaded.connections, &mut control, &prepared.plan, options, tracker).await?;
+    let sequences = finish::finish(loaded.connections, &mut control, &prepared.plan, options, tracker).await?;
     let parts = checkpoint::parts(&mut control, &options.copy_id).await?;
     let mut report = report::Report::new(options, &prepared.plan, &parts, tracker);
     report.add_stored(&mut control).await?;
     report.check_limits(options)?;
     report.resumed = resumed;
-    report.sequences = finished.sequences;
-    report.left_out.extend(finished.left_out);
+    report.sequences = sequences;
     checkpoint::end(&mut control, &options.copy_id, &report.to_json()?).await?;
     target::close(control).await;
     Ok(report)

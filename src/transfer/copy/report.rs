@@ -220,6 +220,7 @@ impl Report {
                 example: Fault { table, key, column, value, code, reason },
             });
         }
+        self.left_out.extend(checkpoint::left_out(control, &self.copy_id).await?);
         for (table, column, rule, values) in checkpoint::changes(control, &self.copy_id).await? {
             self.changes.push(ChangeReport { table, column, rule, values: u64::try_from(values).unwrap_or_default() });
         }

@@ -1,4 +1,5 @@
-//! Rows that only show as faulty once all are in: keys that occur twice, children without a parent, broken conditions.
+//! Rows that only show as faulty once all are in: keys that occur twice, children without a parent, broken conditions, keys that
+//! are too large for their index.
 //! They are taken out of the target again and put aside.
 
 use sqlx::AssertSqlSafe;
@@ -26,9 +27,8 @@ pub(super) async fn sweep(
     deferred: &Deferred,
     reason: &str,
 ) -> Result<u64, Error> {
-    let Some(offenders) = &deferred.offenders else { return Ok(0) };
-    let table = plan.tables.iter().find(|table| table.target.qualified() == deferred.table);
-    let table = table.ok_or_else(|| Error::Defect(format!("no plan for {}", deferred.table)))?;
+    let (table, offenders) = of(plan, deferred)?;
+    let Some(offenders) = offenders else { return Ok(0) };
     if table.target.partitioned {
         return Err(Error::Server {
             doing: format!("making {} of {}", deferred.what, deferred.table),
@@ -52,6 +52,55 @@ pub(super) async fn sweep(
         checkpoint::count_swept(connection, copy_id, table.name(), count).await?;
         swept += count;
     }
+}
+
+/// Names of rows that are shown.
+const NAMED_MAX: usize = 3;
+
+/// Every row that the index `probe` does not take is one that the index of the table would not take: only PostgreSQL can tell, because it
+/// compresses keys. Rows that are shorter as text than this (in bytes) have no key near the limit, a third of a page of 8 KiB.
+const PROBE: &str = "
+CREATE OR REPLACE FUNCTION pg_temp.pointsman_oversized(source text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE place tid;
+BEGIN
+  FOR place IN EXECUTE format('SELECT ctid FROM %s AS whole WHERE octet_length(whole::text) > 1000', source) LOOP
+    BEGIN
+      EXECUTE format('INSERT INTO pg_temp.pointsman_probe SELECT * FROM %s WHERE ctid = $1', source) USING place;
+    EXCEPTION WHEN program_limit_exceeded THEN
+      RETURN NEXT place::text;
+    END;
+  END LOOP;
+END $$";
+
+/// The same index, with the rows as offenders whose keys are too large for it. What it needs lasts as long as the transaction.
+pub(super) async fn oversized(connection: &mut PgConnection, index: &Deferred) -> Result<Deferred, Error> {
+    let doing = format!("looking for the rows that are too large for {} of {}", index.what, index.table);
+    // Of the same rows each may come twice here.
+    let probe = index.sql.replacen("CREATE UNIQUE INDEX", "CREATE INDEX", 1);
+    let probe = probe.replacen(&format!(" ON {} (", index.table), " ON pg_temp.pointsman_probe (", 1);
+    let table = format!("CREATE TEMP TABLE pointsman_probe (LIKE {}) ON COMMIT DROP", index.table);
+    execute(connection, &doing, format!("DROP TABLE IF EXISTS pg_temp.pointsman_probe; {table}; {probe}; {PROBE}")).await?;
+    let sql = format!("SELECT pg_temp.pointsman_oversized('{}')", index.table.replace('\'', "''"));
+    Ok(Deferred { offenders: Some(Offenders { code: FaultCode::Refused, sql }), ..index.clone() })
+}
+
+/// The keys of the first offending rows, and how many more there are.
+pub(super) async fn named(connection: &mut PgConnection, plan: &Plan, deferred: &Deferred) -> Result<String, Error> {
+    let (table, offenders) = of(plan, deferred)?;
+    let Some(offenders) = offenders else { return Ok(String::new()) };
+    let found = offending(connection, table, offenders).await?;
+    let mut names: Vec<String> = found.rows.iter().map(|(row, _)| row_name(table, row)).collect();
+    names.sort();
+    let more = names.len().saturating_sub(NAMED_MAX);
+    names.truncate(NAMED_MAX);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Ok(format!("{}{rest}", names.join("; ")))
+}
+
+fn of<'a>(plan: &'a Plan, deferred: &'a Deferred) -> Result<(&'a TablePlan, Option<&'a Offenders>), Error> {
+    let table = plan.tables.iter().find(|table| table.target.qualified() == deferred.table);
+    let table = table.ok_or_else(|| Error::Defect(format!("no plan for {}", deferred.table)))?;
+    Ok((table, deferred.offenders.as_ref()))
 }
 
 /// Takes every foreign key of the copy away, puts aside orphans until none is left, and notes that the keys are to be made again.

@@ -1,7 +1,7 @@
 //! What SQLite lets a schema be and PostgreSQL does not: found before anything is touched, or given another name that is shown.
 
-use pointsman::transfer::copy::{self, Options};
-use pointsman::transfer::Error;
+use pointsman::transfer::copy::{self, OnFault, Options};
+use pointsman::transfer::{Error, FaultCode};
 use tokio_util::sync::CancellationToken;
 
 use super::{Pair, options};
@@ -116,4 +116,42 @@ async fn names_of_indexes_and_constraints_that_collide_are_given_anew_and_shown(
         "c|c_2"
     );
     pair.expect_verified(&options(10)).await;
+}
+
+/// The long text of row 2 fits into an index all the same, because PostgreSQL compresses it.
+const LARGE_KEYS: &str = "
+CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b INT); CREATE INDEX plain ON t (b, a);
+CREATE TABLE u (id INTEGER PRIMARY KEY, a TEXT, b BLOB); CREATE UNIQUE INDEX one ON u (a); CREATE UNIQUE INDEX two ON u (b) WHERE id > 1;
+INSERT INTO t VALUES (1, 'x', 1), (2, hex(zeroblob(40000)), 1), (3, hex(randomblob(6000)), 1), (4, hex(randomblob(9000)), 1);
+INSERT INTO u VALUES (1, 'x', randomblob(3000)), (2, hex(zeroblob(40000)), x'00'), (3, hex(randomblob(6000)), x'01'), (4, 'y', randomblob(3000)), (5, 'z', x'02');";
+
+#[tokio::test]
+async fn keys_that_are_too_large_for_an_index_cost_the_index_or_the_row_and_are_named() {
+    let pair = Pair::new(LARGE_KEYS).await;
+    // Written into the schema, because SQLite keeps its own unique indexes.
+    pair.sqlite("DROP INDEX one; UPDATE u SET a = 'x' WHERE id = 5; CREATE INDEX one ON u (a); PRAGMA writable_schema = on; UPDATE sqlite_schema SET sql = 'CREATE UNIQUE INDEX one ON u (a)' WHERE name = 'one'; PRAGMA writable_schema = reset;");
+    let strict = options(10);
+    let error = pair.copy(&strict).await.expect_err("rows are too large for unique indexes");
+    let Error::Fault(fault) = &error else { panic!("{error}") };
+    assert_eq!((fault.table.as_str(), fault.code), ("u", FaultCode::Refused), "{error}");
+    assert!(error.to_string().contains("unique index") || error.to_string().contains("index \""), "{error}");
+    assert!(["id=3", "id=4"].contains(&fault.key.as_str()) && error.to_string().contains("then resume"), "{error}");
+
+    let quarantining = Options { on_fault: OnFault::Quarantine, ..strict };
+    let report = pair.copy(&quarantining).await.expect("goes on where it stopped");
+    assert!(report.resumed);
+    assert_eq!((report.rows, report.quarantined), (6, 3));
+    let aside =
+        "SELECT row_key || ' ' || code || ' ' || (reason ~ 'index row') FROM pointsman_transfer.quarantine ORDER BY row_key";
+    assert_eq!(pair.read(aside).await, "id=3 refused true|id=4 refused true|id=5 duplicate_key false");
+    let [plain] = &report.left_out[..] else { panic!("{:?}", report.left_out) };
+    assert_eq!((plain.kind.as_str(), plain.name.as_str()), ("index", "index \"plain\""));
+    for part in ["index row", "all rows are loaded", "id=3; id=4;"] {
+        assert!(plain.reason.contains(part), "{}", plain.reason);
+    }
+    assert_eq!(
+        pair.read("SELECT indexname::text FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1").await,
+        "one|t_pkey|two|u_pkey"
+    );
+    pair.expect_verified(&quarantining).await;
 }
