@@ -25,7 +25,7 @@ use super::shared::Shared;
 use crate::clock;
 use crate::domain::run::EffectId;
 use crate::domain::{Hash, MessageKey, Timestamp};
-use crate::store::{AppendError, Record};
+use crate::store::{AppendError, NewRecord, Record};
 
 pub(super) struct Task<A: Aggregate> {
     shared: Arc<Shared>,
@@ -53,7 +53,7 @@ pub(super) struct Task<A: Aggregate> {
     /// The instant of the last look at the state: a deadline that passes while something else is being decided or
     /// written is still to come.
     looked_at: Timestamp,
-    /// Set when a write's outcome is unknown: the stream is read again before anything is decided.
+    /// Set when a write's outcome is unknown: the stream is read again before anything else is decided.
     stale: bool,
     /// Why it can go on no more, once that is so.
     defect: Option<String>,
@@ -217,8 +217,9 @@ impl<A: Aggregate> Task<A> {
     ) -> Result<(), Refusal<A::Rejection>> {
         let mut wait = self.shared.pace.retry_first;
         let mut tries = 0;
+        let mut doubt = None;
         loop {
-            match self.try_append(&input).await {
+            match self.try_append(&input, &mut doubt).await {
                 Ok(()) => return Ok(()),
                 Err(Trouble::Rejected(rejection)) => return Err(Refusal::Rejected(rejection)),
                 Err(Trouble::Stop(why)) => {
@@ -234,6 +235,7 @@ impl<A: Aggregate> Task<A> {
                     tries += 1;
                     warn!(id = %self.id, why, tries, "the journal did not take the events");
                     if !insist && tries >= TRIES_FOR_PEOPLE {
+                        let why = if doubt.is_some() { NOT_KNOWN_YET.to_owned() } else { why };
                         return Err(Refusal::Unavailable(why));
                     }
                     *active = None;
@@ -269,9 +271,16 @@ impl<A: Aggregate> Task<A> {
         }
     }
 
-    async fn try_append(&mut self, input: &A::Input) -> Result<(), Trouble<A::Rejection>> {
+    /// `doubt` is the former try to write what the same input led to, if nobody knows what became of it: it must be
+    /// found out before the input is decided again, or what a person asks for once would be done twice.
+    async fn try_append(&mut self, input: &A::Input, doubt: &mut Option<Doubt<A>>) -> Result<(), Trouble<A::Rejection>> {
         if self.stale {
-            self.reload().await?;
+            let stream = self.reload().await?;
+            if let Some(written) = doubt.take_if(|doubt| doubt.stands_in(&stream)) {
+                self.looked_at = written.at;
+                self.announce(&written.events);
+                return Ok(());
+            }
         }
         let now = self.shared.now().max(A::changed_at(&self.state));
         let events = A::decide(&self.state, now, input.clone()).map_err(Trouble::Rejected)?;
@@ -293,6 +302,7 @@ impl<A: Aggregate> Task<A> {
             }
             Err(error @ AppendError::OutcomeUnknown { .. }) => {
                 self.stale = true;
+                *doubt = Some(Doubt { at: now, after: A::seq(&self.state), records, events });
                 Err(Trouble::Retry(error.to_string()))
             }
             Err(AppendError::Unavailable(error)) => Err(Trouble::Retry(error.to_string())),
@@ -307,16 +317,21 @@ impl<A: Aggregate> Task<A> {
             state = fold::<A>(Some(state), record).map_err(|corrupt| Trouble::Defect(corrupt.to_string()))?;
             self.head = record.hash;
         }
-        for event in events {
-            info!(id = %self.id, event = A::kind_of(event), "journalled");
-        }
         self.publish(state);
-        A::folded(&self.shared, &self.id, events);
+        self.announce(events);
         Ok(())
     }
 
-    /// Reads the stream again, after a write of unknown outcome.
-    async fn reload(&mut self) -> Result<(), Trouble<A::Rejection>> {
+    /// Tells of events that are durable and folded.
+    fn announce(&self, events: &[A::Event]) {
+        for event in events {
+            info!(id = %self.id, event = A::kind_of(event), "journalled");
+        }
+        A::folded(&self.shared, &self.id, events);
+    }
+
+    /// Reads the stream again, after a write of unknown outcome, and returns what is in it.
+    async fn reload(&mut self) -> Result<Vec<Record>, Trouble<A::Rejection>> {
         let records = self.shared.ports.journal.load(&stream::<A>(&self.id)).await;
         let records = records.map_err(|error| Trouble::Retry(error.to_string()))?;
         let mut state = None;
@@ -327,7 +342,7 @@ impl<A: Aggregate> Task<A> {
         let Some(state) = state else { return Err(Trouble::Defect("its records are gone".to_owned())) };
         self.publish(state);
         self.stale = false;
-        Ok(())
+        Ok(records)
     }
 
     fn publish(&mut self, state: A::State) {
@@ -425,8 +440,31 @@ impl<A: Aggregate> Task<A> {
     }
 }
 
+/// A write of unknown outcome.
+struct Doubt<A: Aggregate> {
+    /// When it was decided.
+    at: Timestamp,
+    /// How many records the stream held before it.
+    after: u64,
+    /// What was to be written.
+    records: Vec<NewRecord>,
+    /// The same as events.
+    events: Vec<A::Event>,
+}
+
+impl<A: Aggregate> Doubt<A> {
+    /// Whether it was written after all. `stream` is the whole stream as it is now.
+    fn stands_in(&self, stream: &[Record]) -> bool {
+        let mut behind = stream.iter().filter(|record| record.seq > self.after);
+        self.records.iter().all(|new| behind.next().is_some_and(|record| record.kind == new.kind && record.body == new.body))
+    }
+}
+
 /// How often a person's request is tried again while the store is away, before they are told.
 const TRIES_FOR_PEOPLE: u32 = 3;
+
+/// What a person is told then if it may have been journalled all the same.
+const NOT_KNOWN_YET: &str = "the journal stopped answering while it was written, so whether this was journalled is not known yet";
 
 enum Trouble<R> {
     Rejected(R),

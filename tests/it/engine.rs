@@ -464,6 +464,40 @@ fn a_write_of_unknown_outcome_is_neither_lost_nor_done_twice() {
 }
 
 #[test]
+fn a_person_whose_write_was_of_unknown_outcome_is_not_refused_for_what_they_did_themselves() {
+    for fault in [Fault::AnswerLost, Fault::LostWithAnswer] {
+        let bench = Bench::new();
+        bench.whole_life(async |life| {
+            let (run, _) = at_gate(life).await;
+            bench.faults.appends.lock().unwrap().push_back(fault);
+            let pause = life.handle.send(&run, Input::Pause { by: lead(), reason: reason() });
+            assert_eq!(life.while_time_passes(pause).await, Ok(()), "{fault:?}");
+            assert_eq!(status(life, &run), Status::Paused);
+            let again = life.send(&run, Input::Pause { by: lead(), reason: reason() }).await;
+            assert_eq!(again, Err(SendError::Rejected(Rejection::AlreadyPaused)), "a second wish is another one");
+            life.expect_sound(&run).await;
+        });
+    }
+}
+
+#[test]
+fn a_person_is_told_that_nobody_knows_whether_it_was_journalled() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let (run, _) = at_gate(life).await;
+        bench.faults.appends.lock().unwrap().push_back(Fault::AnswerLost);
+        bench.faults.loads_away.store(true, Ordering::SeqCst);
+        let pause = life.handle.send(&run, Input::Pause { by: lead(), reason: reason() });
+        let Err(SendError::Unavailable(why)) = life.while_time_passes(pause).await else { panic!("nobody can know") };
+        assert!(why.contains("is not known yet") && !why.contains("nothing was done"), "{why}");
+        bench.faults.loads_away.store(false, Ordering::SeqCst);
+        life.advance(300).await;
+        assert_eq!(status(life, &run), Status::Paused);
+        life.expect_sound(&run).await;
+    });
+}
+
+#[test]
 fn a_start_of_unknown_outcome_is_settled_before_anybody_else_starts() {
     for fault in [Fault::AnswerLost, Fault::LostWithAnswer] {
         let bench = Bench::new();

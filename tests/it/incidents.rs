@@ -14,6 +14,7 @@ use pointsman::store::audit;
 
 use crate::harness::engine::{Bench, Life, at, chores, cutover, dba, dead_holder, lead, operator, requester, team};
 use crate::harness::incident_chat::FALLBACK;
+use crate::harness::journal::Fault;
 use crate::harness::performer::Behaviour;
 use crate::harness::points::Points;
 
@@ -262,6 +263,33 @@ fn of_two_who_resolve_at_once_one_is_told_who_was_first() {
         life.settle().await;
         assert_eq!(bench.incidents.reviews(), [incident]);
     });
+}
+
+#[test]
+fn what_a_person_adds_stands_in_the_journal_once_also_if_the_answer_to_its_write_is_lost() {
+    let inputs = || {
+        let due = at(0).date_naive();
+        [
+            ("noted", Input::Note { by: operator(), text: "the disk is full".to_owned() }),
+            ("updated", Input::Update { by: operator(), text: "we make room".to_owned() }),
+            ("action_added", Input::AddAction { by: operator(), title: "alert".to_owned(), owner: "ada".to_owned(), due }),
+        ]
+    };
+    for fault in [Fault::AnswerLost, Fault::LostWithAnswer] {
+        let bench = Bench::new();
+        bench.whole_life(async |life| {
+            let incident = life.open(Severity::Sev3).await;
+            for (kind, input) in inputs() {
+                bench.faults.appends.lock().unwrap().push_back(fault);
+                let told = life.while_time_passes(life.handle.tell(&incident, input)).await;
+                assert_eq!(told, Ok(()), "{kind}, {fault:?}");
+                life.settle().await;
+                let times = life.incident_kinds(&incident).await.iter().filter(|known| *known == kind).count();
+                assert_eq!(times, 1, "{kind}, {fault:?}");
+            }
+            life.expect_sound_incident(&incident).await;
+        });
+    }
 }
 
 #[test]

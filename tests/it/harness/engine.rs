@@ -310,6 +310,21 @@ impl Life<'_> {
         result
     }
 
+    /// Awaits something that may have to wait for the engine's clock, which goes on meanwhile.
+    pub(crate) async fn while_time_passes<T>(&self, something: impl Future<Output = T>) -> T {
+        let time = async {
+            loop {
+                self.advance(1).await;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            done = something => done,
+            () = time => unreachable!("time does not end"),
+        }
+    }
+
     /// Moves the time, and waits until nothing goes on.
     pub(crate) async fn advance(&self, secs: u64) {
         let until = self.bench.clock.now() + chrono::TimeDelta::seconds(i64::try_from(secs).unwrap());

@@ -36,6 +36,8 @@ pub(crate) struct Faults {
     pub(crate) slow: Mutex<Option<(FakeClock, Duration)>>,
     /// Whether nothing can be written or read at all.
     pub(crate) away: AtomicBool,
+    /// Whether no stream can be read.
+    pub(crate) loads_away: AtomicBool,
     /// Whether prolonging the lease never returns.
     pub(crate) renewals_hang: AtomicBool,
 }
@@ -97,7 +99,8 @@ impl Journal for TestJournal {
 
     async fn load(&self, stream: &StreamId) -> Result<Vec<Record>, StoreError> {
         self.points.alive().await;
-        if self.is_away() { Err(Self::away()) } else { self.inner.load(stream).await }
+        let away = self.is_away() || self.faults.loads_away.load(Ordering::SeqCst);
+        if away { Err(Self::away()) } else { self.inner.load(stream).await }
     }
 
     async fn read(&self, after_position: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
