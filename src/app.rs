@@ -373,7 +373,7 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     vitals.gateway_lives(gateway.health());
     let ended = tokio::select! {
         ended = gateway.run(stop.clone()) => ended.context("living on Discord's gateway"),
-        () = engine.stopped() => Err(anyhow::anyhow!("the engine had to stop: another process may act on this journal now")),
+        why = engine.stopped() => Err(anyhow::anyhow!("the engine had to stop: {why}")),
     };
     stop.cancel();
     engine.shut_down().await;

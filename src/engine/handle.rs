@@ -14,7 +14,7 @@ use super::index::{Index, Refusal};
 use super::load::{self, Folds, read_journal};
 use super::ports::{Hint, Planning, RunSummary, Runs, SendError, Snapshot, StartError, StartOrder, Stuck};
 use super::run::Run;
-use super::shared::{Pace, Ports, Shared};
+use super::shared::{Forced, Pace, Ports, Shared};
 use super::{lease, observe};
 use crate::domain::run::{self, End, Holder, Input, Rehearsal, StartRequest, State};
 use crate::domain::{ChannelId, Digest, RunId};
@@ -60,8 +60,10 @@ impl Engine {
         let lease = ports.journal.acquire_lease(holder, pace.lease_ttl).await?;
         let journal = Arc::clone(&ports.journal);
         let stop = CancellationToken::new();
+        let forced = Forced::new(&stop);
         // Kept from now on: reading a long journal may take longer than the lease lives.
-        tokio::spawn(lease::keep(Arc::clone(&journal), lease.clone(), pace.lease_ttl, asked, stop.clone()));
+        let keeping = lease::keep(Arc::clone(&journal), lease.clone(), pace.lease_ttl, asked, stop.clone(), forced.clone());
+        tokio::spawn(keeping);
         let (mut runs, mut incidents) = (Folds::<Run>::new(), Folds::<Incident>::new());
         let take = |record: &Record| {
             runs.take(record);
@@ -84,6 +86,7 @@ impl Engine {
             activity,
             under_measurement: observe::UnderMeasurement::default(),
             stop,
+            forced,
             starting: Arc::default(),
             opening: Arc::default(),
         });
@@ -100,9 +103,12 @@ impl Engine {
         self.handle.clone()
     }
 
-    /// Returns when the engine has stopped acting, because it was told to or lost its lease.
-    pub async fn stopped(&self) {
-        self.handle.shared.stop.cancelled().await;
+    /// Returns when the engine has stopped acting, and why, for people: it was told to, lost its lease, or the journal
+    /// refused for good.
+    pub async fn stopped(&self) -> String {
+        let shared = &self.handle.shared;
+        shared.stop.cancelled().await;
+        shared.forced.why().unwrap_or("it was told to").to_owned()
     }
 
     /// Stops acting and gives the lease back. Attempts under way are cut off and found so by the next start.

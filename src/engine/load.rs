@@ -123,7 +123,7 @@ pub(super) async fn begin<A: Aggregate>(
         }
         Err(error) => {
             if let AppendError::Fenced { .. } = error {
-                shared.stop.cancel();
+                shared.forced.stop(&error.to_string());
             }
             return Err(error.to_string());
         }

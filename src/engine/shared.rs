@@ -1,6 +1,6 @@
 //! What all tasks of the engine share: the ports, the indexes, and the right to act.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -100,12 +100,41 @@ pub(super) struct Shared {
     pub(super) activity: Activity,
     /// The cards whose criteria are being measured again.
     pub(super) under_measurement: observe::UnderMeasurement,
-    /// Cancelled when the engine must stop acting: shut down, or the lease was lost.
+    /// Cancelled when the engine must stop acting.
     pub(super) stop: CancellationToken,
+    /// Why it must, unless it was told to.
+    pub(super) forced: Forced,
     /// Serialises openings: two incidents must not both take the next number.
     pub(super) opening: Arc<tokio::sync::Mutex<()>>,
     /// Serialises starts: two runs must not both find the lock free.
     pub(super) starting: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What the engine is stopped by when nobody told it to: the first reason counts. Clones are one and the same.
+#[derive(Clone)]
+pub(super) struct Forced {
+    stop: CancellationToken,
+    why: Arc<OnceLock<String>>,
+}
+
+impl Forced {
+    pub(super) fn new(stop: &CancellationToken) -> Self {
+        Self { stop: stop.clone(), why: Arc::default() }
+    }
+
+    /// Stops everything at once.
+    pub(super) fn stop(&self, why: &str) {
+        // Told to stop by then: what it met on its way out is not why.
+        if !self.stop.is_cancelled() {
+            let _ = self.why.set(why.to_owned());
+        }
+        self.stop.cancel();
+    }
+
+    /// Why it stopped; `None` if it was told to, or has not.
+    pub(super) fn why(&self) -> Option<&str> {
+        self.why.get().map(String::as_str)
+    }
 }
 
 impl Shared {

@@ -224,7 +224,7 @@ impl<A: Aggregate> Task<A> {
                 Err(Trouble::Rejected(rejection)) => return Err(Refusal::Rejected(rejection)),
                 Err(Trouble::Stop(why)) => {
                     error!(id = %self.id, why, "the engine must stop acting");
-                    self.shared.stop.cancel();
+                    self.shared.forced.stop(&why);
                     return Err(Refusal::Unavailable(why));
                 }
                 Err(Trouble::Defect(why)) => {

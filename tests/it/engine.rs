@@ -362,7 +362,7 @@ fn a_lost_lease_stops_everything_and_ends_attempts_first() {
         let successor = successor.expect("the former holder is proven dead");
         let refused = life.handle.send(&run, Input::Pause { by: lead(), reason: reason() }).await;
         assert!(matches!(refused, Err(SendError::Unavailable(_))), "{refused:?}");
-        life.engine.stopped().await;
+        assert!(life.engine.stopped().await.contains("the lease with token"));
         life.handle.idle().await;
         assert_eq!(bench.effects.cancelled(), ["switch".parse().unwrap()]);
         assert_eq!(life.kinds(&run).await.last(), Some(&"message_posted"), "nothing is journalled under a lost lease");
@@ -383,10 +383,23 @@ fn a_lease_that_the_store_does_not_prolong_is_given_up_in_time() {
     bench.whole_life(async |life| {
         let run = hanging_switch(life).await;
         bench.faults.renewals_hang.store(true, Ordering::SeqCst);
-        life.engine.stopped().await;
+        assert!(life.engine.stopped().await.contains("could not be prolonged in time"));
         life.handle.idle().await;
         assert_eq!(bench.effects.cancelled(), ["switch".parse().unwrap()]);
         assert!(matches!(step_status(life, &run, "switch"), StepStatus::Running(_)));
+    });
+}
+
+#[test]
+fn a_journal_that_refuses_for_good_stops_the_engine_which_says_so() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let (run, _) = at_gate(life).await;
+        bench.faults.appends.lock().unwrap().push_back(Fault::Refused);
+        let refused = life.handle.send(&run, Input::Pause { by: lead(), reason: reason() }).await;
+        assert!(matches!(refused, Err(SendError::Unavailable(_))), "{refused:?}");
+        let why = life.engine.stopped().await;
+        assert!(why.contains("permission denied") && !why.contains("another process"), "{why}");
     });
 }
 
@@ -510,7 +523,7 @@ fn a_start_of_unknown_outcome_is_settled_before_anybody_else_starts() {
                     assert!(started.is_ok());
                     assert!(matches!(second, Err(StartError::Rejected(Rejection::Locked { .. }))));
                 }
-                Fault::LostWithAnswer | Fault::Away => {
+                Fault::LostWithAnswer | Fault::Away | Fault::Refused => {
                     assert!(matches!(started, Err(StartError::Unavailable(_))));
                     assert!(second.is_ok());
                 }

@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     AnswerLost,
     /// Nothing is written, and nobody knows.
     LostWithAnswer,
+    /// The database takes nothing any more.
+    Refused,
 }
 
 /// Faults that outlive one engine.
@@ -62,6 +64,10 @@ impl TestJournal {
         StoreError::Unavailable { doing: "testing", place: "test".to_owned(), reason: "away".to_owned() }
     }
 
+    fn refused() -> StoreError {
+        StoreError::Refused { doing: "testing", place: "test".to_owned(), reason: "permission denied".to_owned() }
+    }
+
     fn is_away(&self) -> bool {
         self.faults.away.load(Ordering::SeqCst)
     }
@@ -85,6 +91,9 @@ impl Journal for TestJournal {
         }
         if fault == Some(Fault::LostWithAnswer) {
             return Err(lost());
+        }
+        if fault == Some(Fault::Refused) {
+            return Err(AppendError::Failed(Self::refused()));
         }
         let stored = self.inner.append(fence, stream, expected_seq, records).await?;
         if let Some((clock, duration)) = self.faults.slow.lock().unwrap().take() {
