@@ -28,7 +28,7 @@ use crate::discord::{Access, Api, DiscordIncidentChat, IncidentChatSettings};
 use crate::domain::command::Command;
 use crate::domain::incident::{Delivery, IssueKind};
 use crate::domain::runbook::Runbook;
-use crate::domain::{Digest, GuildId, IssueRef, Mask, MessageKey, MessageRef, RunId, Timestamp};
+use crate::domain::{Digest, GuildId, IssueRef, Mask, MessageKey, MessageRef, Timestamp};
 use crate::engine::{Engine, IncidentSnapshot, Incidents, Pace, Planning, Policies, PortError, Ports, Posted, RunPolicy, Runs};
 use crate::github::GitHub;
 use crate::metrics::{BeatWatch, MeasuredJournal, Metrics, RunWatch};
@@ -495,7 +495,7 @@ pub async fn told_to_stop() -> std::io::Result<()> {
 pub async fn rollback(parts: Parts, request: control::RollbackRequest) -> anyhow::Result<String> {
     let run = request.run.clone();
     let request = control::RollbackRequest { reason: parts.mask().apply(&request.reason), ..request };
-    let asked = control::ask(&parts.settings.data_dir, &request).await.context("asking the running bot")?;
+    let asked = control::ask(&parts.settings.data_dir, &request, control::PATIENCE).await.context("asking the running bot")?;
     match asked {
         Some(control::Answer::Started) => {
             return Ok(format!("the rollback of {run} has begun; the bot carries it out and reports in the run's thread"));
@@ -518,32 +518,9 @@ pub async fn rollback(parts: Parts, request: control::RollbackRequest) -> anyhow
     let engine = Engine::start(ports, Arc::new(parts.planning()), Pace::default(), &store::Holder::this_process())
         .await
         .context("no bot answers on this host, and its work could not be taken over")?;
-    let runs = engine.handle();
-    let outcome = match control::start_rollback(&runs, request).await {
-        control::Answer::Refused(why) => Err(anyhow::anyhow!("{why}")),
-        control::Answer::Started => carry_out(&runs, &run).await,
-    };
+    let outcome = control::carry_out(&engine, request).await.map_err(anyhow::Error::msg);
     engine.shut_down().await;
     outcome
-}
-
-/// Waits for the end of a rollback that this process carries out.
-async fn carry_out(runs: &dyn Runs, run: &RunId) -> anyhow::Result<String> {
-    use crate::domain::run::Status;
-    loop {
-        let snapshot = runs.snapshot(run).context("the run is gone")?;
-        match snapshot.state.status(snapshot.now) {
-            Status::RollingBack(_) => tokio::time::sleep(std::time::Duration::from_millis(200)).await,
-            Status::Asking(_) => {
-                anyhow::bail!("a step of the rollback failed, and {run} asks what to do; start the bot to answer in chat")
-            }
-            status => {
-                let done = !snapshot.state.rolled_back.is_empty();
-                anyhow::ensure!(done, "the rollback of {run} did not finish: {status:?}");
-                return Ok(format!("{run} is rolled back; the bot reports it in chat when it runs again"));
-            }
-        }
-    }
 }
 
 /// The chat of a process that has none: everything stays owed.

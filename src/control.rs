@@ -7,6 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -14,9 +15,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::domain::run::{Actor, Input};
+use crate::domain::run::{Actor, Input, Status};
 use crate::domain::{RollbackName, RunId};
-use crate::engine::{Runs, SendError};
+use crate::engine::{Engine, Runs, SendError};
 
 /// A wish to start an armed rollback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,15 +116,30 @@ pub async fn start_rollback(runs: &dyn Runs, request: RollbackRequest) -> Answer
             let open = if open.is_empty() { "no run is open".to_owned() } else { format!("open runs: {}", open.join(", ")) };
             Answer::Refused(format!("there is no run {run}; {open}"))
         }
-        Err(SendError::Unavailable(why)) => Answer::Refused(format!("it could not be journalled: {why}. Try again.")),
+        Err(SendError::Unavailable(why)) => {
+            Answer::Refused(format!("it could not be journalled, as far as is known: {why}. Try again: it begins only once."))
+        }
     }
 }
+
+/// How long a running bot has to answer: many times what it takes while its journal can be written.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks the running bot. `None` if none is running on this data directory.
 ///
 /// # Errors
-/// If it is running and does not answer.
-pub async fn ask(data_dir: &Path, request: &RollbackRequest) -> io::Result<Option<Answer>> {
+/// If it is running and does not answer within `patience`. Whether it has begun is not known then.
+pub async fn ask(data_dir: &Path, request: &RollbackRequest, patience: Duration) -> io::Result<Option<Answer>> {
+    tokio::time::timeout(patience, exchange(data_dir, request)).await.unwrap_or_else(|_| {
+        let why = format!(
+            "the bot does not answer within {patience:?}, and whether it has begun is not known: stop it (`systemctl stop \
+             pointsman`) and run this again, which then carries the rollback out, or on, itself"
+        );
+        Err(io::Error::new(io::ErrorKind::TimedOut, why))
+    })
+}
+
+async fn exchange(data_dir: &Path, request: &RollbackRequest) -> io::Result<Option<Answer>> {
     let stream = match UnixStream::connect(socket_path(data_dir)).await {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => return Ok(None),
@@ -136,4 +152,54 @@ pub async fn ask(data_dir: &Path, request: &RollbackRequest) -> io::Result<Optio
     let mut line = String::new();
     BufReader::new(reader.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
     serde_json::from_str(&line).map(Some).map_err(io::Error::other)
+}
+
+/// Starts an armed rollback in a process that has no chat, or takes up one that was cut off, and returns when it is over
+/// with a line for whoever asked.
+///
+/// # Errors
+/// Why it was refused or did not come to its end, and what to do next.
+pub async fn carry_out(engine: &Engine, request: RollbackRequest) -> Result<String, String> {
+    let (runs, run) = (engine.handle(), request.run.clone());
+    let before = runs.snapshot(&run);
+    let carried_out = before.as_ref().map_or(0, |before| before.state.rolled_back.len());
+    // A bot that was stopped in the middle of it has left it to us: nobody has to ask for it once more.
+    let is_asked_for = |under_way: &RollbackName| request.rollback.as_ref().is_none_or(|asked| asked == under_way);
+    let goes_on = before.is_some_and(
+        |before| matches!(before.state.status(before.now), Status::RollingBack(under_way) if is_asked_for(&under_way)),
+    );
+    if !goes_on && let Answer::Refused(why) = start_rollback(&runs, request).await {
+        return Err(why);
+    }
+    tokio::select! {
+        biased;
+        why = engine.stopped() => Err(format!("the rollback of {run} was cut off: {why}. Run this again: it goes on where it was")),
+        over = is_over(&runs, &run, carried_out) => over,
+    }
+}
+
+/// How often it is looked whether a rollback is over.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Waits for the end of a rollback. `carried_out` is how many were over before it.
+async fn is_over(runs: &dyn Runs, run: &RunId, carried_out: usize) -> Result<String, String> {
+    loop {
+        let snapshot = runs.snapshot(run).ok_or_else(|| format!("{run} is gone"))?;
+        if snapshot.state.rolled_back.len() > carried_out {
+            return Ok(format!("{run} is rolled back; the bot reports it in chat when it runs again"));
+        }
+        if let Some(stuck) = runs.stuck().into_iter().find(|stuck| stuck.run == *run) {
+            let why = stuck.why;
+            return Err(format!(
+                "{run} was set aside during its rollback: {why}. `pointsman audit export` shows how far it came"
+            ));
+        }
+        match snapshot.state.status(snapshot.now) {
+            Status::RollingBack(_) => tokio::time::sleep(LOOK_EVERY).await,
+            Status::Asking(_) => {
+                return Err(format!("a step of the rollback failed, and {run} asks what to do; start the bot to answer in chat"));
+            }
+            status => return Err(format!("the rollback of {run} did not finish: {status:?}")),
+        }
+    }
 }

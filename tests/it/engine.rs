@@ -523,7 +523,7 @@ fn a_start_of_unknown_outcome_is_settled_before_anybody_else_starts() {
                     assert!(started.is_ok());
                     assert!(matches!(second, Err(StartError::Rejected(Rejection::Locked { .. }))));
                 }
-                Fault::LostWithAnswer | Fault::Away | Fault::Refused => {
+                Fault::LostWithAnswer | Fault::Away | Fault::Refused | Fault::Invalid => {
                     assert!(matches!(started, Err(StartError::Unavailable(_))));
                     assert!(second.is_ok());
                 }
@@ -1056,16 +1056,71 @@ fn an_armed_rollback_is_started_over_the_hosts_socket() {
         let run = hanging_switch(life).await;
         let folder = tempfile::tempdir().unwrap();
         let request = RollbackRequest { run: run.clone(), rollback: None, reason: reason(), user: "root".to_owned() };
-        assert_eq!(control::ask(folder.path(), &request).await.unwrap(), None, "no bot runs there");
+        assert_eq!(control::ask(folder.path(), &request, control::PATIENCE).await.unwrap(), None, "no bot runs there");
 
         let listener = control::listen(folder.path()).unwrap();
         let stop = tokio_util::sync::CancellationToken::new();
         tokio::spawn(control::serve(listener, Arc::new(life.handle.clone()), stop.clone()));
         let unknown = RollbackRequest { run: RunId::from_random(99), ..request.clone() };
-        let refused = control::ask(folder.path(), &unknown).await.unwrap();
+        let refused = control::ask(folder.path(), &unknown, control::PATIENCE).await.unwrap();
         assert!(matches!(refused, Some(control::Answer::Refused(why)) if why.contains(run.as_str())), "the open runs are named");
-        assert_eq!(control::ask(folder.path(), &request).await.unwrap(), Some(control::Answer::Started));
+        let begun = control::ask(folder.path(), &request, control::PATIENCE).await.unwrap();
+        assert_eq!(begun, Some(control::Answer::Started));
         assert!(life.kinds(&run).await.contains(&"rollback_started"));
         stop.cancel();
+    });
+}
+
+/// What somebody on the host asks for.
+fn from_the_host(run: &RunId) -> RollbackRequest {
+    RollbackRequest { run: run.clone(), rollback: None, reason: reason(), user: "root".to_owned() }
+}
+
+#[test]
+fn a_bot_that_does_not_answer_on_its_socket_is_not_waited_for() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let _silent = control::listen(folder.path()).unwrap();
+        let asked = control::ask(folder.path(), &from_the_host(&RunId::from_random(1)), Duration::from_millis(10)).await;
+        let error = asked.expect_err("nobody answers");
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+        assert!(error.to_string().contains("stop it"), "it says what to do: {error}");
+    });
+}
+
+#[test]
+fn a_rollback_from_the_host_that_cannot_go_on_says_why_instead_of_waiting() {
+    for (fault, expected) in [(Fault::Refused, "permission denied"), (Fault::Invalid, "set aside")] {
+        let bench = Bench::new();
+        bench.whole_life(async |life| {
+            let run = hanging_switch(life).await;
+            // The rollback begins; what follows cannot be written.
+            bench.faults.skip.store(1, Ordering::SeqCst);
+            bench.faults.appends.lock().unwrap().push_back(fault);
+            let why = control::carry_out(&life.engine, from_the_host(&run)).await.expect_err("it cannot end");
+            assert!(why.contains(expected), "{why}");
+        });
+    }
+}
+
+#[test]
+fn a_rollback_that_was_cut_off_is_carried_on_from_the_host() {
+    let bench = Bench::new();
+    let run = bench.whole_life(async |life| {
+        let run = hanging_switch(life).await;
+        bench.effects.next("switch-back", &[Behaviour::Hang]);
+        life.send(&run, roll_back(operator())).await.unwrap();
+        assert!(matches!(status(life, &run), Status::RollingBack(_)));
+        run
+    });
+    bench.whole_life(async |life| {
+        let done = control::carry_out(&life.engine, from_the_host(&run)).await;
+        assert!(done.is_ok_and(|done| done.contains("is rolled back")));
+        assert_eq!(bench.effects.took(&run, "switch-back"), 1);
+        let begun = life.kinds(&run).await.iter().filter(|kind| **kind == "rollback_started").count();
+        assert_eq!(begun, 1);
+        let again = control::carry_out(&life.engine, from_the_host(&run)).await;
+        assert!(again.is_err(), "a rollback that is over is not this one");
     });
 }

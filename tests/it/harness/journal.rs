@@ -25,6 +25,8 @@ pub(crate) enum Fault {
     LostWithAnswer,
     /// The database takes nothing any more.
     Refused,
+    /// The records cannot be stored as they are.
+    Invalid,
 }
 
 /// Faults that outlive one engine.
@@ -94,6 +96,9 @@ impl Journal for TestJournal {
         }
         if fault == Some(Fault::Refused) {
             return Err(AppendError::Failed(Self::refused()));
+        }
+        if fault == Some(Fault::Invalid) {
+            return Err(AppendError::Invalid { reason: "as the test wants it".to_owned() });
         }
         let stored = self.inner.append(fence, stream, expected_seq, records).await?;
         if let Some((clock, duration)) = self.faults.slow.lock().unwrap().take() {
