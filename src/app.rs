@@ -515,7 +515,8 @@ pub async fn rollback(parts: Parts, request: control::RollbackRequest) -> anyhow
         tracker: Arc::new(NoChat),
         policies: parts.policies(),
     };
-    let engine = Engine::start(ports, Arc::new(parts.planning()), Pace::default(), &store::Holder::this_process())
+    // For this run alone: what would be begun for others would be cut off when the rollback is over.
+    let engine = Engine::start_for(&run, ports, Arc::new(parts.planning()), Pace::default(), &store::Holder::this_process())
         .await
         .context("no bot answers on this host, and its work could not be taken over")?;
     let outcome = control::carry_out(&engine, request).await.map_err(anyhow::Error::msg);

@@ -46,7 +46,7 @@ pub struct Handle {
 }
 
 impl Engine {
-    /// Takes the lease, folds the journal, and takes up every run that is not over.
+    /// Takes the lease, folds the journal, and takes up every run and incident that is not over.
     ///
     /// # Errors
     /// [`EngineError`]; nothing was changed and nothing is running.
@@ -55,6 +55,31 @@ impl Engine {
         planning: Arc<dyn Planning>,
         pace: Pace,
         holder: &store::Holder,
+    ) -> Result<Self, EngineError> {
+        Self::begin(ports, planning, pace, holder, None).await
+    }
+
+    /// As [`Self::start`], for a process that lives for one run: the others are known and left as they are, since what it
+    /// began for them it would cut off at its end. An incident that the run calls for is opened and waits for the bot.
+    ///
+    /// # Errors
+    /// [`EngineError`]; nothing was changed and nothing is running.
+    pub async fn start_for(
+        run: &RunId,
+        ports: Ports,
+        planning: Arc<dyn Planning>,
+        pace: Pace,
+        holder: &store::Holder,
+    ) -> Result<Self, EngineError> {
+        Self::begin(ports, planning, pace, holder, Some(run)).await
+    }
+
+    async fn begin(
+        ports: Ports,
+        planning: Arc<dyn Planning>,
+        pace: Pace,
+        holder: &store::Holder,
+        only: Option<&RunId>,
     ) -> Result<Self, EngineError> {
         let asked = Instant::now();
         let lease = ports.journal.acquire_lease(holder, pace.lease_ttl).await?;
@@ -91,8 +116,8 @@ impl Engine {
             opening: Arc::default(),
         });
         // Both before the first effect of either is performed: a run looks for the incident that it has called for.
-        runs.take_up(&shared);
-        incidents.take_up(&shared);
+        runs.take_up(&shared, |run| only.is_none_or(|only| only == run));
+        incidents.take_up(&shared, |_| only.is_none());
         tokio::spawn(observe::keep_looking(Arc::clone(&shared)));
         Ok(Self { handle: Handle { shared, planning }, journal, lease })
     }

@@ -56,16 +56,16 @@ impl<A: Aggregate> Folds<A> {
         }
     }
 
-    /// Puts all of them into the index.
-    pub(super) fn take_up(self, shared: &Arc<Shared>) {
+    /// Puts all of them into the index. Nothing is done for those that are not `wanted`, and they take no input.
+    pub(super) fn take_up(self, shared: &Arc<Shared>, wanted: impl Fn(&A::Id) -> bool) {
         for (id, fold) in self.0 {
             let why = fold.corrupt.map(|corrupt| corrupt.to_string());
             if let Some(why) = &why {
                 error!(%id, why, "set aside");
             }
             match (fold.known, why) {
-                (Some((state, head)), None) => take_up::<A>(shared, state, head, true),
-                (Some((state, head)), Some(why)) => set_aside::<A>(shared, state, head, why),
+                (Some((state, head)), None) if wanted(&id) => take_up::<A>(shared, state, head, true),
+                (Some((state, head)), why) => shelve::<A>(shared, state, head, why),
                 (None, Some(why)) => A::index(shared).insert_unreadable(id, why),
                 (None, None) => {}
             }
@@ -73,10 +73,11 @@ impl<A: Aggregate> Folds<A> {
     }
 }
 
-/// Puts one into the index that nothing is done for: it is shown, and holds its lock until a person has seen to it.
-fn set_aside<A: Aggregate>(shared: &Arc<Shared>, state: A::State, head: Hash, why: String) {
+/// Puts one into the index that nothing is done for: it is shown, and holds its lock. `stuck` is why a person has to see
+/// to it, if one has.
+fn shelve<A: Aggregate>(shared: &Arc<Shared>, state: A::State, head: Hash, stuck: Option<String>) {
     let id = A::id(&state).clone();
-    let entry = Entry { state: Arc::new(state), head, progress: A::Progress::default(), mailbox: None, stuck: Some(why) };
+    let entry = Entry { state: Arc::new(state), head, progress: A::Progress::default(), mailbox: None, stuck };
     A::index(shared).insert(id, entry);
 }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use pointsman::clock::Clock as _;
 use pointsman::control::{self, RollbackRequest};
+use pointsman::domain::incident::Severity;
 use pointsman::domain::run::{
     Answer, End, Event, GateRef, Input, ListRef, MessageKey, Mode, QuestionKind, Rejection, Status, StepStatus, Vote, VoteRefusal,
 };
 use pointsman::domain::{MessageRef, RunId, StreamId};
-use pointsman::engine::{EngineError, Hint, Runs as _, SendError, StartError};
+use pointsman::engine::{EngineError, Hint, Incidents as _, Runs as _, SendError, StartError};
 use pointsman::store::{Holder, LeaseError, NewRecord};
 
 use crate::harness::chat::PostFault;
@@ -1122,5 +1123,34 @@ fn a_rollback_that_was_cut_off_is_carried_on_from_the_host() {
         assert_eq!(begun, 1);
         let again = control::carry_out(&life.engine, from_the_host(&run)).await;
         assert!(again.is_err(), "a rollback that is over is not this one");
+    });
+}
+
+#[test]
+fn a_rollback_from_the_host_without_a_bot_touches_no_other_run() {
+    let mut bench = Bench::new();
+    bench.policies.runs.incident = Some(Severity::Sev2);
+    let (run, other) = bench.whole_life(async |life| {
+        let run = hanging_switch(life).await;
+        bench.effects.next("poke", &[Behaviour::Hang]);
+        (run, life.begin("tiny", Mode::Live).await)
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let life = bench.start_for(&run).await;
+        let before = life.kinds(&other).await;
+        life.settle().await;
+        control::carry_out(&life.engine, from_the_host(&run)).await.expect("it is rolled back");
+        life.settle().await;
+        life.engine.shut_down().await;
+        assert_eq!(bench.effects.took(&run, "switch-back"), 1);
+        let records = life.journal.load(&StreamId::new("run", other.as_str()).unwrap()).await.unwrap();
+        assert_eq!(records.len(), before.len(), "nothing happened to the other run");
+        assert_eq!(bench.effects.took(&other, "poke"), 0);
+    });
+    bench.whole_life(async |life| {
+        life.settle().await;
+        assert!(life.kinds(&other).await.contains(&"step_interrupted"), "the bot finds it as it was left");
+        assert_eq!(life.handle.incidents().len(), 1, "the incident that the rolled back run has called for");
     });
 }

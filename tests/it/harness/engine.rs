@@ -186,6 +186,21 @@ impl Bench {
     }
 
     pub(crate) async fn start(&self, points: &Arc<Points>, holder: &Holder) -> Result<Life<'_>, EngineError> {
+        let (ports, journal) = self.ports(points).await;
+        let engine = Engine::start(ports, Arc::clone(&self.planning) as _, self.pace, holder).await?;
+        Ok(Life { handle: engine.handle(), engine, bench: self, journal })
+    }
+
+    /// A process that lives for one run.
+    pub(crate) async fn start_for(&self, run: &RunId) -> Life<'_> {
+        let (ports, journal) = self.ports(&Arc::new(Points::new(None))).await;
+        let planning = Arc::clone(&self.planning) as _;
+        let engine = Engine::start_for(run, ports, planning, self.pace, &dead_holder()).await.expect("the engine starts");
+        Life { handle: engine.handle(), engine, bench: self, journal }
+    }
+
+    /// What an engine needs, and the journal without points and faults.
+    async fn ports(&self, points: &Arc<Points>) -> (Ports, SharedJournal) {
         let inner = store::open(&self.url).await.expect("the journal opens");
         let (chat, points) = (Arc::clone(&self.chat), Arc::clone(points));
         let performer =
@@ -207,8 +222,7 @@ impl Bench {
             tracker,
             policies: self.policies.clone(),
         };
-        let engine = Engine::start(ports, Arc::clone(&self.planning) as _, self.pace, holder).await?;
-        Ok(Life { handle: engine.handle(), engine, bench: self, journal: inner })
+        (ports, inner)
     }
 }
 
