@@ -30,6 +30,8 @@ pub(super) trait Aggregate: Send + Sync + Sized + 'static {
 
     /// What its streams are called: the `run` of `run/run-k3f9w2mx`. Also its word in messages.
     const KIND: &'static str;
+    /// The name of the event with which one ends: known also of one that cannot be read.
+    const END: &'static str;
     /// The input for "time has passed".
     const TICK: Self::Input;
     /// The first input of one that an earlier process of the bot has left.

@@ -218,6 +218,7 @@ impl Runs for Handle {
             requester: order.requester,
             channel: order.channel,
             held_by: self.holder(&plan.lock),
+            unreadable: shared.runs.unreadable_and_open(),
             rehearsal: self.rehearsal(&digest),
             plan: plan.clone(),
             at: order.at,

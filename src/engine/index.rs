@@ -15,8 +15,8 @@ use crate::domain::{ChannelId, Hash, MessageId, MessageKey};
 
 pub(super) struct Index<A: Aggregate> {
     entries: RwLock<Entries<A>>,
-    /// Those of which not even the first record can be read, with why.
-    unreadable: RwLock<BTreeMap<A::Id, String>>,
+    /// Those of which not even the first record can be read.
+    unreadable: RwLock<BTreeMap<A::Id, Unreadable>>,
     activity: Activity,
     clock: SharedClock,
 }
@@ -32,6 +32,14 @@ pub(super) struct Entry<A: Aggregate> {
     pub(super) mailbox: Option<mpsc::UnboundedSender<Letter<A>>>,
     /// Why it is set aside, if it is.
     pub(super) stuck: Option<String>,
+}
+
+/// One of which not even the first record can be read, so that it cannot be shown.
+pub(super) struct Unreadable {
+    /// Why it cannot.
+    pub(super) why: String,
+    /// Whether its end is among its records all the same.
+    pub(super) ended: bool,
 }
 
 /// What comes to an aggregate's task, in one queue: what an effect found out arrives before the news that it is over,
@@ -106,16 +114,22 @@ impl<A: Aggregate> Index<A> {
         }
     }
 
-    /// Remembers one that cannot be shown, because not even its first record can be read.
-    pub(super) fn insert_unreadable(&self, id: A::Id, why: String) {
-        self.unreadable.write().expect("no code panics while it holds the list").insert(id, why);
+    /// Remembers one that cannot be shown.
+    pub(super) fn insert_unreadable(&self, id: A::Id, unreadable: Unreadable) {
+        self.unreadable.write().expect("no code panics while it holds the list").insert(id, unreadable);
+    }
+
+    /// The first that cannot be read and has not ended: what it holds is not known.
+    pub(super) fn unreadable_and_open(&self) -> Option<A::Id> {
+        let unreadable = self.unreadable.read().expect("no code panics while it holds the list");
+        unreadable.iter().find(|(_, unreadable)| !unreadable.ended).map(|(id, _)| id.clone())
     }
 
     /// Those that were set aside, with why.
     pub(super) fn stuck(&self) -> Vec<(A::Id, String)> {
         let shown = self.read().iter().filter_map(|(id, entry)| Some((id.clone(), entry.stuck.clone()?))).collect::<Vec<_>>();
         let unreadable = self.unreadable.read().expect("no code panics while it holds the list");
-        shown.into_iter().chain(unreadable.iter().map(|(id, why)| (id.clone(), why.clone()))).collect()
+        shown.into_iter().chain(unreadable.iter().map(|(id, unreadable)| (id.clone(), unreadable.why.clone()))).collect()
     }
 
     /// Puts an input into a mailbox without waiting. `false` if none is taken any more.

@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 use super::aggregate::Aggregate;
 use super::codec::{encode, fold, id_in, stream};
-use super::index::Entry;
+use super::index::{Entry, Unreadable};
 use super::shared::Shared;
 use super::task::Task;
 use crate::clock;
@@ -36,6 +36,8 @@ pub(super) struct Folds<A: Aggregate>(BTreeMap<A::Id, Fold<A>>);
 struct Fold<A: Aggregate> {
     known: Option<(A::State, Hash)>,
     corrupt: Option<CorruptJournal>,
+    /// Whether its end was among the records, readable or not.
+    ended: bool,
 }
 
 impl<A: Aggregate> Folds<A> {
@@ -46,7 +48,8 @@ impl<A: Aggregate> Folds<A> {
     /// Folds the next record, if it is of this kind. One that cannot be folded is set aside, and the others live on.
     pub(super) fn take(&mut self, record: &Record) {
         let Some(id) = id_in::<A>(&record.stream) else { return };
-        let so_far = self.0.entry(id).or_insert(Fold { known: None, corrupt: None });
+        let so_far = self.0.entry(id).or_insert(Fold { known: None, corrupt: None, ended: false });
+        so_far.ended |= record.kind == A::END;
         if so_far.corrupt.is_some() {
             return;
         }
@@ -66,7 +69,7 @@ impl<A: Aggregate> Folds<A> {
             match (fold.known, why) {
                 (Some((state, head)), None) if wanted(&id) => take_up::<A>(shared, state, head, true),
                 (Some((state, head)), why) => shelve::<A>(shared, state, head, why),
-                (None, Some(why)) => A::index(shared).insert_unreadable(id, why),
+                (None, Some(why)) => A::index(shared).insert_unreadable(id, Unreadable { why, ended: fold.ended }),
                 (None, None) => {}
             }
         }

@@ -265,7 +265,7 @@ pub struct RunSummary {
 }
 
 /// A run that was set aside because its records do not make sense, or because of a defect. Nothing more is done for
-/// it in this process; a lock that it had is still held.
+/// it in this process; a lock that it had is still held. While it cannot be told which lock that is, no live run starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stuck {
     /// Which.

@@ -96,6 +96,7 @@ impl Story {
             plan,
             at: None,
             held_by: None,
+            unreadable: None,
             rehearsal: None,
             beat: None,
             opens_incident: None,

@@ -787,6 +787,31 @@ fn a_corrupt_run_is_set_aside_keeps_its_lock_and_the_others_live_on() {
 }
 
 #[test]
+fn no_live_run_starts_while_nobody_can_tell_which_lock_an_unreadable_one_holds() {
+    let unreadable: RunId = "run-newer000".parse().unwrap();
+    let stream = StreamId::new("run", unreadable.as_str()).unwrap();
+    let append = async |life: &Life<'_>, seq: u64, kind: &str| {
+        let lease = life.journal.acquire_lease(&dead_holder(), Duration::from_secs(60)).await.unwrap();
+        let body = format!(r#"{{"{kind}":{{"known":"to a newer version"}}}}"#);
+        let record = NewRecord { at: at(0), kind: kind.to_owned(), body };
+        life.journal.append(lease.fence(), &stream, seq, &[record]).await.unwrap();
+    };
+    let bench = Bench::new();
+    bench.whole_life(async |life| append(life, 0, "started").await);
+    bench.whole_life(async |life| {
+        let refused = life.try_start("tiny", Mode::Live).await;
+        let Err(StartError::Rejected(refused)) = refused else { panic!("{refused:?}") };
+        assert!(refused.to_string().contains(unreadable.as_str()), "{refused}");
+        assert!(life.try_start("tiny", Mode::DryRun).await.is_ok(), "a dry run takes no lock");
+        append(life, 1, "ended").await;
+    });
+    bench.whole_life(async |life| {
+        assert_eq!(life.handle.stuck().len(), 1, "it is still told of");
+        assert!(life.try_start("tiny", Mode::Live).await.is_ok(), "whatever it was, it has ended");
+    });
+}
+
+#[test]
 fn an_ended_run_still_posts_what_it_owes_after_a_restart() {
     let bench = Bench::new();
     let run = bench.whole_life(async |life| {

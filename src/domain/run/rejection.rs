@@ -123,6 +123,12 @@ pub enum Rejection {
         /// Since when.
         since: Timestamp,
     },
+    /// A run's records cannot be read, so that nobody knows what it holds.
+    #[error("the records of {run} cannot be read, so nobody can tell which lock it holds, and no live run starts beside it")]
+    LockUnknown {
+        /// Which.
+        run: RunId,
+    },
     /// The work would not fit.
     #[error("the forecast does not fit the window: {arithmetic}")]
     WindowTooShort {
@@ -181,6 +187,7 @@ impl Rejection {
             Self::WrongAnswer => "wrong-answer",
             Self::NotWaiting => "not-waiting",
             Self::Locked { .. } => "locked",
+            Self::LockUnknown { .. } => "lock-unknown",
             Self::WindowTooShort { .. } => "window-too-short",
             Self::NotRehearsed { .. } => "not-rehearsed",
             Self::StartInThePast { .. } => "start-in-the-past",
@@ -212,6 +219,9 @@ impl Rejection {
             Self::QuestionGone | Self::NotWaiting => "Look at the newest message in the run's thread.",
             Self::WrongAnswer => "Use one of the buttons on the question.",
             Self::Locked { .. } => "Wait until that run is closed, or close it with `/migrate close`.",
+            Self::LockUnknown { .. } => {
+                "If a newer version of the bot has written it, start that one again; if not, see `pointsman audit verify`."
+            }
             Self::WindowTooShort { .. } => "Start earlier, or agree on a longer `window:` in the runbook.",
             Self::NotRehearsed { .. } => "Run `/migrate start` with `mode: dry_run` first.",
             Self::StartInThePast { .. } => "Give a later `at:`, or leave it out to start now.",

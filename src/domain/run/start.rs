@@ -23,6 +23,9 @@ pub struct StartRequest {
     pub at: Option<Timestamp>,
     /// Who holds the plan's lock, if anybody.
     pub held_by: Option<Holder>,
+    /// A run that has not ended, as far as can be told, and may hold any lock, because its records cannot be read; if
+    /// there is one.
+    pub unreadable: Option<RunId>,
     /// The newest green dry run of the same digest, if any.
     pub rehearsal: Option<Rehearsal>,
     /// How often a status update is due from the first effect on; `None`: never.
@@ -58,14 +61,18 @@ pub struct Rehearsal {
 /// The first event of a new run.
 ///
 /// # Errors
-/// [`Rejection::Locked`], [`Rejection::NotRehearsed`], [`Rejection::WindowTooShort`], [`Rejection::StartInThePast`].
-/// Nothing exists then.
+/// [`Rejection::Locked`], [`Rejection::LockUnknown`], [`Rejection::NotRehearsed`], [`Rejection::WindowTooShort`],
+/// [`Rejection::StartInThePast`]. Nothing exists then.
 pub fn start(now: Timestamp, request: StartRequest) -> Result<Vec<Event>, Rejection> {
-    let StartRequest { run, mode, requester, channel, plan, at, held_by, rehearsal, beat, opens_incident, incident } = request;
+    let StartRequest { run, mode, requester, channel, plan, at, held_by, unreadable, rehearsal, beat, opens_incident, incident } =
+        request;
     let digest = plan.digest();
     let live = mode == Mode::Live;
     if let (Some(holder), true) = (held_by, live) {
         return Err(Rejection::Locked { lock: plan.lock, run: holder.run, holder: holder.requester, since: holder.since });
+    }
+    if let (Some(run), true) = (unreadable, live) {
+        return Err(Rejection::LockUnknown { run });
     }
     let (starts_at, t_zero) = times(&plan, at, now);
     if live && starts_at + plan.runbook.grace.delta() < now {

@@ -83,6 +83,7 @@ fn request(mode: Mode) -> StartRequest {
         plan: plan(),
         at: None,
         held_by: None,
+        unreadable: None,
         rehearsal: None,
         beat: None,
         opens_incident: None,
@@ -581,6 +582,13 @@ fn a_second_live_run_on_a_held_lock_is_refused() {
     let refused = start(at(0), StartRequest { held_by: Some(holder), ..request(Mode::Live) }).unwrap_err();
     assert_eq!(refused.code(), "locked");
     assert!(refused.to_string().contains("Ada"), "{refused}");
+}
+
+#[test]
+fn fail_closed_beside_a_run_that_cannot_be_read_no_live_run_starts() {
+    let beside = |mode| start(at(0), StartRequest { unreadable: Some(RunId::from_random(1)), ..request(mode) });
+    assert_eq!(beside(Mode::Live).unwrap_err().code(), "lock-unknown");
+    assert!(beside(Mode::DryRun).is_ok());
 }
 
 #[test]

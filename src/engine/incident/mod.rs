@@ -32,6 +32,7 @@ impl Aggregate for Incident {
     type Progress = ();
 
     const KIND: &'static str = "incident";
+    const END: &'static str = "channel_deleted";
     const TICK: Input = Input::Tick;
     /// Whatever was cut off is owed still; nothing else is to be remembered of a restart.
     const REBOOTED: Input = Input::Tick;

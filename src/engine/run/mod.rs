@@ -28,6 +28,7 @@ impl Aggregate for Run {
     type Progress = Vec<Progress>;
 
     const KIND: &'static str = "run";
+    const END: &'static str = "ended";
     const TICK: Input = Input::Tick;
     const REBOOTED: Input = Input::Rebooted;
 

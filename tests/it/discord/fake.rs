@@ -82,6 +82,7 @@ impl Play {
             plan,
             at: None,
             held_by: None,
+            unreadable: None,
             rehearsal: None,
             beat: None,
             opens_incident: None,
