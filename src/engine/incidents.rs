@@ -9,17 +9,23 @@ use super::dossier::dossier;
 use super::handle::Handle;
 use super::incident::{Incident, with_runs};
 use super::incident_ports::{Dossier, IncidentError, IncidentSnapshot, Incidents, StuckIncident};
-use super::index::Refusal;
+use super::index::{Entry, Refusal};
 use super::load;
+use super::run::Run;
 use super::shared::Shared;
 use crate::domain::ChannelId;
-use crate::domain::incident::{IncidentId, Input, OpenRequest, Rejection, State, next_id, open};
+use crate::domain::incident::{IncidentId, Input, OpenRequest, Opener, Rejection, State, next_id, open};
 
-/// Opens an incident, or returns the one that the same run has called for before: a run asks again after a crash.
+/// Opens an incident, or returns the open one about the same run. A run that asks again after a crash gets the one that it
+/// has called for before, whatever became of that.
 pub(super) async fn open_incident(shared: &Arc<Shared>, request: OpenRequest) -> Result<IncidentId, IncidentError> {
     let active = shared.activity.begin();
     let opening = Arc::clone(&shared.opening).lock_owned().await;
-    if let Some(known) = request.run.as_ref().and_then(|run| find(shared, |state| state.run() == Some(run))) {
+    let is_opened_already = |state: &State| {
+        let by_itself = matches!((&request.by, &state.opened.by), (Opener::Run { .. }, Opener::Run { .. }));
+        state.run() == request.run.as_ref() && (state.is_open() || by_itself)
+    };
+    if let (Some(_), Some(known)) = (&request.run, find(shared, is_opened_already)) {
         return Ok(known);
     }
     let now = shared.now();
@@ -50,6 +56,16 @@ pub(super) fn incident_in(shared: &Shared, channel: ChannelId) -> Option<Inciden
     here.max_by_key(|state| (state.is_open(), *state.id())).map(|state| *state.id())
 }
 
+/// The open incident, or else the newest, of the run whose thread this is.
+fn incident_of_thread(shared: &Shared, thread: ChannelId) -> Option<IncidentId> {
+    let of_thread = |entry: &Entry<Run>| (entry.state.thread == Some(thread)).then(|| Arc::clone(&entry.state));
+    let run = shared.runs.read().values().find_map(of_thread)?;
+    let incidents = shared.incidents.read();
+    let states = incidents.values().map(|entry| &entry.state);
+    let its = states.filter(|state| state.run() == Some(run.id()) || run.incident == Some(*state.id()));
+    its.max_by_key(|state| (state.is_open(), *state.id())).map(|state| *state.id())
+}
+
 #[async_trait]
 impl Incidents for Handle {
     async fn open(&self, request: OpenRequest) -> Result<IncidentId, IncidentError> {
@@ -74,11 +90,7 @@ impl Incidents for Handle {
     }
 
     fn incident_in_channel(&self, channel: ChannelId) -> Option<IncidentId> {
-        let of_thread = || {
-            let runs = self.shared.runs.read();
-            runs.values().find(|entry| entry.state.thread == Some(channel)).and_then(|entry| entry.state.incident)
-        };
-        incident_in(&self.shared, channel).or_else(of_thread)
+        incident_in(&self.shared, channel).or_else(|| incident_of_thread(&self.shared, channel))
     }
 
     async fn dossier(&self, incident: &IncidentId) -> Result<Dossier, IncidentError> {

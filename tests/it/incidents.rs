@@ -399,6 +399,28 @@ fn the_incident_of_a_run_is_as_severe_as_was_agreed_on_when_the_run_began() {
 }
 
 #[test]
+fn a_person_who_opens_one_about_a_run_whose_last_one_is_resolved_gets_a_new_one() {
+    let bench = bench_with_incidents();
+    bench.whole_life(async |life| {
+        let run = failing_run(life).await;
+        let first = *life.handle.incidents()[0].state.id();
+        let about = || OpenRequest { run: Some(run.clone()), ..request(Severity::Sev1) };
+        assert_eq!(life.handle.open(about()).await, Ok(first), "it is still open: one is enough");
+        life.tell(&first, Input::Resolve { by: dba(), summary: "mended".to_owned() }).await.unwrap();
+        let why = "it failed".to_owned();
+        let by_itself = OpenRequest { by: Opener::Run { run: run.clone(), why }, ..about() };
+        assert_eq!(life.handle.open(by_itself).await, Ok(first), "after a crash the run finds its own again");
+        let second = life.handle.open(about()).await.expect("it opens");
+        life.settle().await;
+        assert_ne!(second, first);
+        assert!(bench.incidents.pages().contains(&(second, 0)), "and somebody is woken");
+        assert_eq!(life.handle.open(about()).await, Ok(second), "which is the open one now");
+        let thread = life.state(&run).thread.unwrap();
+        assert_eq!(life.handle.incident_in_channel(thread), Some(second), "and the one that is meant in the run's thread");
+    });
+}
+
+#[test]
 fn a_run_that_asks_what_to_do_about_a_failure_has_people_called() {
     let bench = bench_with_incidents();
     bench.whole_life(async |life| {
