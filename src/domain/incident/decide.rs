@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 
-use super::effect::{Effect, pending};
+use super::effect::{Effect, may_end, pending};
 use super::event::{Event, Facts, ResponderRole};
 use super::evolve::evolve;
 use super::input::Input;
@@ -261,9 +261,8 @@ fn pass_time(draft: &mut Draft) {
     if draft.state.delete_at().is_some_and(|at| at <= now) {
         draft.push(Event::DeletionDue);
     }
-    // An incident that lives in the fallback channel has none of its own to delete; it ends once nothing is owed there.
-    let settled = || draft.state.owed.iter().all(|owed| owed.posted.is_some());
-    if draft.state.deletion_due && draft.state.fallback.is_some() && draft.state.closed_at.is_none() && settled() {
+    // An incident that lives in the fallback channel has none of its own to delete.
+    if draft.state.fallback.is_some() && draft.state.closed_at.is_none() && may_end(&draft.state) {
         draft.push(Event::ChannelDeleted);
     }
 }

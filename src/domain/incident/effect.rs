@@ -132,13 +132,21 @@ fn issues(state: &State) -> Vec<Effect> {
     if actions.is_empty() && published.revision < revision { vec![own] } else { actions }
 }
 
+/// Whether an incident may end now: its time has come, everything that is owed is visible, the issues stand, and the status
+/// page has heard of the end. What is still owed then would be owed for ever.
+pub(super) fn may_end(state: &State) -> bool {
+    let said = state.owed.iter().all(|owed| owed.posted.is_some());
+    let told = state.status_page_told >= state.status_page_wanted;
+    state.deletion_due && said && told && issues(state).is_empty()
+}
+
 /// A channel is put away only when its time has come and nothing is owed in it any more.
 fn end_of_channel(state: &State) -> Option<Effect> {
     if state.owed.iter().any(|owed| owed.posted.is_none()) || !state.has_own_channel() {
         return None;
     }
     if state.deletion_due {
-        return issues(state).is_empty().then_some(Effect::DeleteChannel);
+        return may_end(state).then_some(Effect::DeleteChannel);
     }
     (state.archive_due && state.archived_at.is_none()).then_some(Effect::ArchiveChannel)
 }

@@ -361,6 +361,30 @@ fn a_channel_is_archived_then_exported_and_deleted_and_nothing_follows() {
 }
 
 #[test]
+fn in_the_fallback_channel_too_an_incident_ends_only_when_its_issues_and_the_status_page_have_their_news() {
+    let policy = Policy { delete_after: Some(Duration::from_minutes(3 * 24 * 60)), ..Policy::default() };
+    for fallback in [Some("the category is full".to_owned()), None] {
+        let public = OpenRequest { customer_facing: true, ..request(Severity::Sev3) };
+        let mut case = Case::with(public, policy.clone());
+        case.does(Input::ChannelOpened { channel: CHANNEL, fallback: fallback.clone() });
+        case.resolve();
+        case.does(Input::Publish { by: person(1, "Olga") });
+        case.does(Input::ReviewScheduled { at: at(23 * 60), event: Some(5), why: None });
+        case.at(73 * 60).does(Input::Tick);
+        case.post_all();
+        let is_over = |case: &Case| case.state.closed_at.is_some() || pending(&case.state).contains(&Effect::DeleteChannel);
+        assert!(!is_over(&case), "the post-mortem is owed: {fallback:?}");
+        let issue = IssueRef { number: 7, url: "https://github.example/issues/7".to_owned() };
+        case.does(Input::IssuePublished { issue: IssueKind::PostMortem, at: issue, revision: 1 });
+        case.post_all();
+        assert!(!is_over(&case), "the status page has not heard of the end: {fallback:?}");
+        case.does(Input::StatusPageTold { sequence: 2, outcome: Delivery::Delivered });
+        case.post_all();
+        assert!(is_over(&case), "{fallback:?}");
+    }
+}
+
+#[test]
 fn the_status_page_hears_of_a_customer_facing_incident_and_of_no_other() {
     let public = OpenRequest { customer_facing: true, ..request(Severity::Sev3) };
     let mut case = Case::with(public, Policy::default());
