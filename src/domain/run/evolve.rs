@@ -408,8 +408,9 @@ fn fold_step(state: &mut State, stamp: Stamp, event: &Event) -> Option<()> {
             }
         }
         Event::StepInterrupted { step, attempt, reason, next } => {
-            state.steps.get_mut(step)?.status =
-                StepStatus::Interrupted { attempt: *attempt, reason: reason.clone(), next: *next };
+            let cut_off = state.steps.get_mut(step)?;
+            cut_off.interruptions += 1;
+            cut_off.status = StepStatus::Interrupted { attempt: *attempt, reason: reason.clone(), next: *next };
         }
         Event::StepProbed { step, attempt, finding } => fold_finding(state.steps.get_mut(step)?, *attempt, finding),
         Event::StepSkipped { step } => {
@@ -471,6 +472,7 @@ fn fold_answer(state: &mut State, question: &Question, answer: Answer, by: &crat
             if let Some(step) = state.steps.get_mut(step) {
                 step.status = StepStatus::Pending;
                 step.failures = 0;
+                step.interruptions = 0;
             }
         }
         (QuestionKind::UnknownOutcome { step, .. } | QuestionKind::StepFailed { step, .. }, Answer::Stop)

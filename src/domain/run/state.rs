@@ -182,6 +182,8 @@ pub struct StepState {
     pub attempts: u32,
     /// How many attempts have failed since it was last reset; what `retry.attempts` counts.
     pub failures: u32,
+    /// How many attempts were cut off since it was last reset.
+    pub interruptions: u32,
     /// When its first attempt began.
     pub started_at: Option<Timestamp>,
     /// When it was settled.
@@ -204,6 +206,7 @@ impl StepState {
             status: StepStatus::Pending,
             attempts: 0,
             failures: 0,
+            interruptions: 0,
             started_at: None,
             finished_at: None,
             result: None,

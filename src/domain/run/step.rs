@@ -161,7 +161,8 @@ fn is_repeatable(draft: &Draft, name: &StepName) -> bool {
     }
 }
 
-/// How many attempts of a step may be cut off before the run asks instead of beginning another by itself.
+/// How many attempts of a step may be cut off, since a person last had it tried again, before the run asks instead of
+/// beginning another by itself.
 const INTERRUPTIONS_MAX: u32 = 5;
 
 /// Journals that an attempt's outcome is unknown, and what happens now.
@@ -178,8 +179,7 @@ pub(super) fn interrupt(draft: &mut Draft, name: &StepName, attempt: u32, reason
         (None, declared) => declared,
     };
     // An attempt that is cut off again and again may be what stops the bot: then a person decides.
-    let state = draft.state.step(name);
-    let cut_off = state.attempts.saturating_sub(state.failures);
+    let cut_off = draft.state.step(name).interruptions + 1;
     let by_itself = matches!(next, Interruption::Repeat | Interruption::Resume);
     let next = if by_itself && cut_off >= INTERRUPTIONS_MAX { Interruption::Ask } else { next };
     draft.push(Event::StepInterrupted { step: name.clone(), attempt, reason, next });

@@ -546,6 +546,26 @@ fn a_failed_step_is_retried_with_backoff_then_asked_about() {
 }
 
 #[test]
+fn failed_attempts_do_not_count_as_cut_off_after_a_person_has_had_it_tried_again() {
+    let mut play = Play::start(Mode::Live);
+    play.succeed("look");
+    for pause in [10, 20, 0] {
+        play.fail("copy", true);
+        play.later(pause);
+    }
+    let input = Input::Answer { question: 1, answer: Answer::Retry, reason: "mended".to_owned(), by: requester() };
+    play.put(input);
+    for cut_off in 1..5 {
+        assert_eq!(
+            kinds(&play.put(Input::Rebooted)),
+            ["rebooted", "step_interrupted", "step_started"],
+            "cut off {cut_off} times"
+        );
+    }
+    assert_eq!(kinds(&play.put(Input::Rebooted)), ["rebooted", "step_interrupted", "asked"], "the fifth time in a row");
+}
+
+#[test]
 fn a_paused_run_starts_nothing_and_still_gathers_votes() {
     let mut play = Play::at_gate();
     play.put(Input::Pause { by: lead(), reason: "lunch".to_owned() });
