@@ -1,7 +1,9 @@
 //! The run board: its pages, and the streams of updates that keep them live.
 //!
-//! A page and its updates are rendered by the same function from the same state. An update is sent when what a page
-//! shows has changed; if nothing has, a sign of life is sent, so that a page can tell silence from peace.
+//! The page of a run or an incident is folded from the journal when it is asked for. The first page shows what goes on as
+//! the engine has it, and the archive, which is a fold as well. A page and its updates are rendered by the same function.
+//! An update is sent when what a page shows has changed; if nothing has, a sign of life is sent, so that a page can tell
+//! silence from peace.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,14 +23,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::health::word;
+use super::history::{self, Folding, History};
 use super::session::{self, BoardToken};
 use super::{Feed, Web};
 use crate::domain::incident::{self, IncidentId};
-use crate::domain::run::{self, Event, State as RunState};
-use crate::domain::{Hash, RunId, StreamId, Timestamp};
+use crate::domain::run::{self, Status};
+use crate::domain::{RunId, StreamId, Timestamp};
 use crate::engine::{IncidentSnapshot, RunSummary, Snapshot, StuckIncident};
 use crate::render::View;
-use crate::render::board::{self, Entry, Filter, IncidentEntry, Links, Live};
+use crate::render::board::{self, Entry, Filter, IncidentEntry, Links, Live, PastIncident, PastRun};
 use crate::render::incident::View as IncidentView;
 use crate::store::StoreError;
 
@@ -109,18 +112,24 @@ fn overview(web: &Web, asked: &Asked) -> Markup {
     };
     let filter = Filter { search: asked.q.trim().to_lowercase(), status: asked.status.clone() };
     let (runs, stuck) = (runs.runs(), incidents.stuck_incidents());
-    let (open, resolved): (Vec<_>, Vec<_>) = incidents.incidents().into_iter().partition(|incident| incident.state.is_open());
+    let open: Vec<IncidentSnapshot> = incidents.incidents().into_iter().filter(|incident| incident.state.is_open()).collect();
     let mut open: Vec<IncidentShown> = open.iter().map(|incident| IncidentShown::of(incident, &stuck)).collect();
     open.sort_by_key(|incident| incident.state.severity);
-    let past = resolved.iter().filter(|incident| incident_fits(incident, &filter));
-    let past: Vec<IncidentShown> = past.map(|incident| IncidentShown::of(incident, &stuck)).collect();
-    let ended: Vec<&RunSummary> = runs.iter().filter(|run| run.ended && fits(run, &filter)).collect();
+    let (mut past_runs, mut past_incidents) = {
+        let archive = board.feed.archive();
+        (archive.past_runs(), archive.past_incidents())
+    };
+    past_runs.retain(|run| fits(run, &filter));
+    past_incidents.retain(|incident| incident_fits(incident, &filter));
+    let hidden = past_runs.len().saturating_sub(ARCHIVE_MAX) + past_incidents.len().saturating_sub(ARCHIVE_MAX);
+    past_runs.truncate(ARCHIVE_MAX);
+    past_incidents.truncate(ARCHIVE_MAX);
     let shown = board::Overview {
         incidents: &open.iter().map(|incident| incident.entry(&board.links)).collect::<Vec<_>>(),
         runs: &runs.iter().filter(|run| !run.ended).map(entry).collect::<Vec<_>>(),
-        past_incidents: &past.iter().take(ARCHIVE_MAX).map(|incident| incident.entry(&board.links)).collect::<Vec<_>>(),
-        past_runs: &ended.iter().take(ARCHIVE_MAX).map(|run| entry(run)).collect::<Vec<_>>(),
-        hidden: ended.len().saturating_sub(ARCHIVE_MAX) + past.len().saturating_sub(ARCHIVE_MAX),
+        past_incidents: &past_incidents,
+        past_runs: &past_runs,
+        hidden,
         filter: &filter,
     };
     board::overview(shown, &board.links, web.clock.now())
@@ -130,16 +139,15 @@ fn entry(run: &RunSummary) -> Entry<'_> {
     Entry { state: &run.snapshot.state, progress: &run.snapshot.progress, stuck: run.stuck.as_deref() }
 }
 
-fn fits(run: &RunSummary, filter: &Filter) -> bool {
+fn fits(run: &PastRun, filter: &Filter) -> bool {
     let text = [run.id.as_str(), run.runbook.as_str(), run.title.as_str()];
-    filter.finds(&text) && (filter.status.is_empty() || word(&run.status) == filter.status)
+    filter.finds(&text) && (filter.status.is_empty() || word(&Status::Ended(run.end)) == filter.status)
 }
 
 /// A status is one of runs; the title of a private incident is not told by what finds it either.
-fn incident_fits(incident: &IncidentSnapshot, filter: &Filter) -> bool {
-    let opened = &incident.state.opened;
-    let title = if opened.private { "private" } else { opened.title.as_str() };
-    filter.status.is_empty() && filter.finds(&[&incident.state.id().to_string(), title])
+fn incident_fits(incident: &PastIncident, filter: &Filter) -> bool {
+    let title = if incident.private { "private" } else { incident.title.as_str() };
+    filter.status.is_empty() && filter.finds(&[&incident.id.to_string(), title])
 }
 
 /// An incident as pages show it.
@@ -170,84 +178,91 @@ fn not_yet() -> Markup {
     html! { div.empty { h2 { "The bot is starting" } p { "Its runs are shown once it holds the lease on the journal." } } }
 }
 
-/// A run as a page shows it: from memory if the engine remembers it, else folded from the journal.
+/// The page of one run or incident.
 struct Shown {
-    run: Snapshot,
-    events: Arc<Vec<(Timestamp, Event)>>,
+    body: Markup,
+    /// Whether anything can still follow.
+    live: bool,
 }
 
 async fn run_page(State(web): State<Web>, Path(name): Path<String>) -> Response {
     let run: Option<RunId> = name.parse().ok();
     let shown = match &run {
-        Some(run) => look_up(&web, run).await,
+        Some(run) => run_shown(&web, run).await,
         None => Ok(None),
     };
-    let (status, live) = match shown {
-        Ok(Some(shown)) => {
-            let stream = shown.run.state.end.is_none().then(|| format!("/live/runs/{}", shown.run.state.id()));
-            (StatusCode::OK, Live { body: run_body(&web, &shown), stream })
-        }
-        Ok(None) => {
-            (StatusCode::NOT_FOUND, Live { body: board::missing("There is no run of that id in the journal."), stream: None })
-        }
-        Err(error) => {
-            let body = board::missing(&format!("The journal could not be read: {error}"));
-            (StatusCode::SERVICE_UNAVAILABLE, Live { body, stream: None })
-        }
-    };
-    let title = run.map_or_else(|| "Run".to_owned(), |run| run.to_string());
-    (status, board::shell(&title, &live)).into_response()
+    page_of("Run", run.map(|run| (run.to_string(), format!("/live/runs/{run}"))), shown)
 }
 
 async fn incident_page(State(web): State<Web>, Path(name): Path<String>) -> Response {
     let incident: Option<IncidentId> = name.parse().ok();
-    let body = incident.and_then(|incident| incident_body(&web, &incident));
-    let title = incident.map_or_else(|| "Incident".to_owned(), |incident| incident.to_string());
-    let (status, live) = match body {
-        Some(body) => (StatusCode::OK, Live { body, stream: Some(format!("/live/incidents/{title}")) }),
-        None => (StatusCode::NOT_FOUND, Live { body: board::missing("The bot knows no incident of that id."), stream: None }),
+    let shown = match &incident {
+        Some(incident) => incident_shown(&web, incident).await,
+        None => Ok(None),
     };
-    (status, board::shell(&title, &live)).into_response()
+    page_of("Incident", incident.map(|incident| (incident.to_string(), format!("/live/incidents/{incident}"))), shown)
 }
 
-fn incident_body(web: &Web, incident: &IncidentId) -> Option<Markup> {
-    let (incidents, links) = (web.vitals.incidents()?, &web.board.as_ref()?.links);
-    let (snapshot, stuck) = (incidents.incident(incident)?, incidents.stuck_incidents());
-    Some(board::incident(&IncidentShown::of(&snapshot, &stuck).entry(links), links))
-}
-
-async fn look_up(web: &Web, run: &RunId) -> Result<Option<Shown>, StoreError> {
-    let Ok(stream) = StreamId::new("run", run.as_str()) else { return Ok(None) };
-    let records = web.journal.load(&stream).await?;
-    let read = |record: &crate::store::Record| Some((record.at, serde_json::from_str::<Event>(&record.body).ok()?));
-    let events: Vec<(Timestamp, Event)> = records.iter().map_while(read).collect();
-    let remembered = web.vitals.runs().and_then(|runs| runs.snapshot(run));
-    let head = records.last().map_or(Hash::GENESIS, |record| record.hash).to_string();
-    let folded = || Some(Snapshot { state: Arc::new(fold(&events)?), head, progress: Vec::new(), now: web.clock.now() });
-    let Some(run) = remembered.or_else(folded) else { return Ok(None) };
-    Ok(Some(Shown { run, events: Arc::new(events) }))
-}
-
-/// The state after as many of the events as make sense.
-fn fold(events: &[(Timestamp, Event)]) -> Option<RunState> {
-    let ((at, first), rest) = events.split_first()?;
-    let mut state = run::begin(*at, first).ok()?;
-    for (at, event) in rest {
-        match run::evolve(state.clone(), *at, event) {
-            Ok(next) => state = next,
-            Err(_) => break,
+/// The whole page of what was looked up; `named` are its title and its stream, if its address could be read.
+fn page_of(kind: &str, named: Option<(String, String)>, shown: Result<Option<Shown>, StoreError>) -> Response {
+    let (title, stream) = named.unzip();
+    let (status, live) = match shown {
+        Ok(Some(Shown { body, live })) => (StatusCode::OK, Live { body, stream: stream.filter(|_| live) }),
+        Ok(None) => {
+            let body = board::missing(&format!("The journal holds no {} of that id.", kind.to_lowercase()));
+            (StatusCode::NOT_FOUND, Live { body, stream: None })
         }
-    }
-    Some(state)
+        // It may be back in a moment: the stream goes on asking.
+        Err(error) => {
+            let body = board::missing(&format!("The journal could not be read: {error}"));
+            (StatusCode::SERVICE_UNAVAILABLE, Live { body, stream })
+        }
+    };
+    (status, board::shell(title.as_deref().unwrap_or(kind), &live)).into_response()
 }
 
-fn run_body(web: &Web, shown: &Shown) -> Markup {
-    let Some(board) = &web.board else { return html! {} };
-    let run = &shown.run;
-    let view = View { state: &run.state, head: &run.head, progress: &run.progress, now: run.now };
-    let stuck = web.vitals.runs().map(|runs| runs.stuck()).unwrap_or_default();
-    let stuck = stuck.into_iter().find(|stuck| stuck.run == *run.state.id()).map(|stuck| stuck.why);
-    board::run(view, &shown.events, stuck.as_deref(), &board.links)
+/// How far a run's steps under way are is not journalled: that alone is asked of the engine.
+async fn run_shown(web: &Web, run: &RunId) -> Result<Option<Shown>, StoreError> {
+    let Some(board) = &web.board else { return Ok(None) };
+    let Some(History { state, facts, head, broken }) = run_history(web, run).await? else { return Ok(None) };
+    let runs = web.vitals.runs();
+    let progress = runs.as_ref().and_then(|runs| runs.snapshot(run)).map(|run| run.progress).unwrap_or_default();
+    let stuck = runs.map(|runs| runs.stuck()).unwrap_or_default().into_iter().find(|stuck| stuck.run == *run);
+    let stuck = stuck.map(|stuck| stuck.why).or_else(|| broken.map(|broken| broken.to_string()));
+    let post_mortem = state.incident.and_then(|incident| board.feed.archive().post_mortem(&incident));
+    let view = View { state: &state, head: &head, progress: &progress, now: web.clock.now() };
+    let body = board::run(view, &facts, stuck.as_deref(), post_mortem.as_ref(), &board.links);
+    Ok(Some(Shown { body, live: state.end.is_none() }))
+}
+
+async fn incident_shown(web: &Web, incident: &IncidentId) -> Result<Option<Shown>, StoreError> {
+    let Some(board) = &web.board else { return Ok(None) };
+    let Ok(stream) = StreamId::new("incident", &incident.to_string()) else { return Ok(None) };
+    let Some(History { state, facts, head, broken }) = history::read(&*web.journal, &stream, &INCIDENT).await? else {
+        return Ok(None);
+    };
+    let belonging = board.feed.archive().runs_of(incident);
+    let mut runs = Vec::with_capacity(belonging.len());
+    for run in &belonging {
+        runs.extend(run_history(web, run).await?);
+    }
+    let now = web.clock.now();
+    let runs = runs.iter().map(|run| View { state: &run.state, head: &run.head, progress: &[], now }).collect();
+    let stuck = web.vitals.incidents().map(|incidents| incidents.stuck_incidents()).unwrap_or_default();
+    let stuck = stuck.into_iter().find(|stuck| stuck.incident == *incident);
+    let stuck = stuck.map(|stuck| stuck.why).or_else(|| broken.map(|broken| broken.to_string()));
+    let shown = IncidentShown { state: &state, head: &head, runs, now, stuck: stuck.as_deref() };
+    let body = board::incident(&shown.entry(&board.links), &facts, &board.links);
+    // Also after its resolution: the post-mortem follows, and its issues.
+    Ok(Some(Shown { body, live: state.closed_at.is_none() }))
+}
+
+const RUN: Folding<run::State, run::Event> = Folding { begin: run::begin, evolve: run::evolve };
+const INCIDENT: Folding<incident::State, incident::Event> = Folding { begin: incident::begin, evolve: incident::evolve };
+
+async fn run_history(web: &Web, run: &RunId) -> Result<Option<History<run::State, run::Event>>, StoreError> {
+    let Ok(stream) = StreamId::new("run", run.as_str()) else { return Ok(None) };
+    history::read(&*web.journal, &stream, &RUN).await
 }
 
 async fn overview_stream(State(web): State<Web>, Query(asked): Query<Asked>) -> Response {
@@ -280,8 +295,8 @@ impl Subject {
     async fn render(&self, web: &Web) -> Option<String> {
         let body = match self {
             Self::Overview(asked) => overview(web, asked),
-            Self::Incident(incident) => incident_body(web, incident)?,
-            Self::Run(run) => run_body(web, &look_up(web, run).await.ok()??),
+            Self::Incident(incident) => incident_shown(web, incident).await.ok()??.body,
+            Self::Run(run) => run_shown(web, run).await.ok()??.body,
         };
         Some(body.into_string())
     }
@@ -343,11 +358,12 @@ impl Follower {
     /// Returns when the page should be looked at again.
     async fn wait(&mut self) {
         let news = async {
-            tokio::time::sleep(UPDATE_EVERY_MIN).await;
             // The feed lives as long as the board; if it does not, time alone is what is waited for.
             if self.news.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
+            // What is appended is told before the engine holds it; and one thing leads to the next.
+            tokio::time::sleep(UPDATE_EVERY_MIN).await;
         };
         tokio::select! {
             () = news => {}

@@ -1,12 +1,14 @@
 //! HTTP for machines and for the war-room screen: health, metrics, and the run board.
 //!
 //! Everything here is a view: of the engine's state, of the journal, of what the parts of the bot say about themselves.
-//! Nothing here changes anything, and no state of its own is kept. Health and metrics are open, and tell nothing that
+//! Nothing here changes anything, and what is kept is a fold of the journal and nothing else. Health and metrics are open, and tell nothing that
 //! was typed by people; the board is behind a token.
 
+mod archive;
 mod board;
 mod feed;
 mod health;
+mod history;
 mod session;
 
 pub use board::Board;

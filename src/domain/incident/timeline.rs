@@ -93,7 +93,8 @@ pub enum Happening {
 
 impl Happening {
     /// What an event is on the timeline; `None` if it does not belong there.
-    pub(super) fn of(event: &Event) -> Option<Self> {
+    #[must_use]
+    pub fn of(event: &Event) -> Option<Self> {
         Some(match event.clone() {
             Event::ChannelLost { .. } => Self::ChannelLost,
             Event::Paged { level, outcome } => Self::Paged { level, outcome },

@@ -6,14 +6,19 @@
 use maud::{Markup, html};
 
 use super::facts::Fact;
-use super::{Links, Shape, Tone, instant, issue_link, outside, pill, run_line};
-use crate::domain::Person;
-use crate::domain::incident::{Delivery, Entry, Happening, IncidentId, MessageKind, Opener, ResponderRole, Severity, State};
+use super::{FACTS_MAX, Links, Shape, Tone, instant, issue_link, outside, pill, run_line};
+use crate::domain::incident::{
+    Delivery, Event, Happening, IncidentId, IssueKind, MessageKind, Opener, Owed, ResponderRole, Severity, State,
+};
+use crate::domain::{Duration, IssueRef, MessageRef, Person, Timestamp};
 use crate::render::incident::View;
 use crate::render::text::level_name;
 
 /// How many of the newest entries of the timeline a card shows.
 const CARD_FACTS_MAX: usize = 3;
+
+/// The title of what is told to some alone.
+const PRIVATE: &str = "🔒 private";
 
 /// An incident in a list.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +29,23 @@ pub struct IncidentEntry<'a> {
     pub stuck: Option<&'a str>,
 }
 
+/// A resolved incident, in a line of the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastIncident {
+    /// Which.
+    pub id: IncidentId,
+    /// What was wrong, in a line; not told if it is private.
+    pub title: String,
+    /// Whether only some may know what it was about.
+    pub private: bool,
+    /// How bad it was at last.
+    pub severity: Severity,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it was resolved.
+    pub resolved_at: Timestamp,
+}
+
 pub(super) fn card(entry: &IncidentEntry<'_>, links: &Links) -> Markup {
     let state = entry.view.state;
     html! {
@@ -32,14 +54,14 @@ pub(super) fn card(entry: &IncidentEntry<'_>, links: &Links) -> Markup {
             p.meta { code { (state.id()) } " · since " (instant(state.opened_at, Shape::Date)) (channel(state, links)) }
             (aside(entry.stuck))
             dl { (standing(entry.view, links)) }
-            @if is_told(state) { (timeline(state, links, CARD_FACTS_MAX)) }
+            @if is_told(state) { (newest(state, links)) }
         }
     }
 }
 
-/// The page of an incident.
+/// The page of an incident; `facts` are all that happened to it, in order.
 #[must_use]
-pub fn incident(entry: &IncidentEntry<'_>, links: &Links) -> Markup {
+pub fn incident(entry: &IncidentEntry<'_>, facts: &[(Timestamp, Event)], links: &Links) -> Markup {
     let state = entry.view.state;
     html! {
         section.lead {
@@ -55,20 +77,18 @@ pub fn incident(entry: &IncidentEntry<'_>, links: &Links) -> Markup {
                 dt { "Journal head" } dd { code.head-hash { (entry.view.head) } }
             }
         }
-        @if is_told(state) { section { h2 { "What happened" } (timeline(state, links, usize::MAX)) } }
+        @if is_told(state) { section { h2 { "What happened" } (happened(state, facts, links)) } }
     }
 }
 
-pub(super) fn archived(entry: &IncidentEntry<'_>) -> Markup {
-    let state = entry.view.state;
-    let Some(resolved) = &state.resolved else { return html! {} };
+pub(super) fn archived(incident: &PastIncident) -> Markup {
     html! {
         tr {
-            td { a href=(path(state.id())) { code { (state.id()) } } }
-            td { (title(state)) }
-            td { (instant(resolved.at, Shape::Date)) }
-            td { (state.lasted(resolved.at)) }
-            td { (severity_pill(state.severity)) @if entry.stuck.is_some() { " " (pill(Tone::Bad, "set aside")) } }
+            td { a href=(path(&incident.id)) { code { (incident.id) } } }
+            td { @if incident.private { (PRIVATE) } @else { (incident.title) } }
+            td { (instant(incident.resolved_at, Shape::Date)) }
+            td { (Duration::between(incident.opened_at, incident.resolved_at)) }
+            td { (severity_pill(incident.severity)) }
         }
     }
 }
@@ -83,7 +103,7 @@ pub(super) fn is_told(state: &State) -> bool {
 }
 
 fn title(state: &State) -> &str {
-    if is_told(state) { &state.opened.title } else { "🔒 private" }
+    if is_told(state) { &state.opened.title } else { PRIVATE }
 }
 
 fn severity_pill(severity: Severity) -> Markup {
@@ -214,29 +234,117 @@ fn post_mortem(state: &State) -> Markup {
     }
 }
 
-/// The newest entries, the newest first.
-fn timeline(state: &State, links: &Links, max: usize) -> Markup {
-    let row = |entry: &Entry| {
-        let fact = fact(&entry.what);
-        html! {
-            li class=(fact.class) {
-                (instant(entry.at, Shape::Clock))
-                span {
-                    (fact.text)
-                    @if let Happening::MessageMarked { message, .. } = &*entry.what { " " (outside(&links.message(*message), "in chat")) }
-                }
-            }
-        }
+/// The newest of what people put on the timeline, the newest first.
+fn newest(state: &State, links: &Links) -> Markup {
+    let row =
+        |at, what: &Happening| row(at, &happening(what), marked(what).and_then(|message| place(state, message, links)), None);
+    html! { ol.events { @for entry in state.timeline.iter().rev().take(CARD_FACTS_MAX) { (row(entry.at, &entry.what)) } } }
+}
+
+/// Everything that happened, the newest first.
+fn happened(state: &State, facts: &[(Timestamp, Event)], links: &Links) -> Markup {
+    let shown: Vec<_> =
+        facts.iter().rev().filter_map(|(at, event)| Some((*at, event, fact(event)?))).take(FACTS_MAX + 1).collect();
+    let row = |at, event: &Event, fact: &Fact| {
+        let message = message(state, event).and_then(|message| place(state, message, links));
+        let issue = if let Event::IssuePublished { at: issue, .. } = event { Some(issue) } else { None };
+        row(at, fact, message, issue)
     };
     html! {
-        @if state.timeline.is_empty() && max > CARD_FACTS_MAX { div.empty { p { "Nothing was written down." } } }
-        ol.events { @for entry in state.timeline.iter().rev().take(max) { (row(entry)) } }
+        ol.events { @for (at, event, fact) in shown.iter().take(FACTS_MAX) { (row(*at, event, fact)) } }
+        @if shown.len() > FACTS_MAX { p.hint { "Older facts are in the journal: " code { "pointsman audit export" } } }
     }
 }
 
-/// What happened, in a line of plain text.
-fn fact(happening: &Happening) -> Fact {
-    let (class, text) = match happening {
+fn row(at: Timestamp, fact: &Fact, message: Option<String>, issue: Option<&IssueRef>) -> Markup {
+    html! {
+        li class=(fact.class) {
+            (instant(at, Shape::Clock))
+            span {
+                (fact.text)
+                @if let Some(url) = message { " " (outside(&url, "in chat")) }
+                @if let Some(issue) = issue { " " (issue_link(issue)) }
+            }
+        }
+    }
+}
+
+/// The message that an event is about.
+fn message(state: &State, event: &Event) -> Option<MessageRef> {
+    if let Event::StatusDue { due, .. } = event {
+        return beat(state, *due);
+    }
+    Happening::of(event).as_ref().and_then(marked)
+}
+
+fn marked(what: &Happening) -> Option<MessageRef> {
+    if let Happening::MessageMarked { message, .. } = what { Some(*message) } else { None }
+}
+
+/// Where a message stands. What stood in a channel that was deleted is nowhere any more.
+fn place(state: &State, message: MessageRef, links: &Links) -> Option<String> {
+    state.closed_at.is_none().then(|| links.message(message))
+}
+
+/// Where the status update stands that was due then; one that was missed is told with another.
+fn beat(state: &State, wanted: Timestamp) -> Option<MessageRef> {
+    let is = |owed: &&Owed| matches!(owed.kind, MessageKind::Beat { due, .. } if due == wanted);
+    state.owed.iter().find(is)?.posted
+}
+
+/// An event in a line of plain text; `None` for what only the bot itself needs to know.
+fn fact(event: &Event) -> Option<Fact> {
+    if let Some(what) = Happening::of(event) {
+        return Some(happening(&what));
+    }
+    let (class, text) = match event {
+        Event::MessagePosted { .. }
+        | Event::MessageLost { .. }
+        | Event::SummaryPinned { .. }
+        | Event::ArchiveDue
+        | Event::DeletionDue
+        | Event::StatusPageTold { outcome: Delivery::NotConfigured, .. } => return None,
+        // What stands on the timeline was told above.
+        Event::ChannelLost { .. }
+        | Event::Paged { .. }
+        | Event::SeverityChanged { .. }
+        | Event::RoleTaken { .. }
+        | Event::Acknowledged { .. }
+        | Event::Escalated { .. }
+        | Event::Noted { .. }
+        | Event::Updated { .. }
+        | Event::MessageMarked { .. }
+        | Event::Resolved { .. } => return None,
+        Event::Opened(opened) => ("bad", format!("Opened as {}{}", opened.severity, opened_by(&opened.by))),
+        Event::ChannelOpened { fallback: None, .. } => ("quiet", "Its channel was opened".to_owned()),
+        Event::ChannelOpened { fallback: Some(why), .. } => ("wait", format!("It lives in the fallback channel: {why}")),
+        Event::ChannelArchived => ("quiet", "Its channel was moved to the archive".to_owned()),
+        Event::ChannelDeleted => ("quiet", "Its channel was exported and deleted".to_owned()),
+        Event::StatusPageTold { outcome: Delivery::Delivered, .. } => ("quiet", "The status page was told".to_owned()),
+        Event::StatusPageTold { outcome: Delivery::Refused { why }, .. } => ("bad", format!("The status page refused: {why}")),
+        Event::StatusDue { missed: 0, .. } => ("quiet", "Status update".to_owned()),
+        Event::StatusDue { missed, .. } => ("wait", format!("Status update, late: {missed} later ones were missed")),
+        Event::FactsGiven { by, .. } => ("quiet", format!("{} told more for the post-mortem", by.name)),
+        Event::ActionAdded { action, title, owner, due, by } => {
+            ("work", format!("{} added action item {action}: {title} – {owner}, by {due}", by.name))
+        }
+        Event::PublishRequested { by } => ("work", format!("{} wants the post-mortem published", by.name)),
+        Event::IssuePublished { issue: IssueKind::PostMortem, revision, .. } => {
+            ("good", format!("The post-mortem stands on GitHub, revision {revision}:"))
+        }
+        Event::IssuePublished { issue: IssueKind::Action(number), .. } => {
+            ("good", format!("Action item {number} stands on GitHub:"))
+        }
+        Event::IssueDelayed { why, .. } => ("wait", format!("Not on GitHub yet: {why}")),
+        Event::ReviewScheduled { at, .. } => ("work", format!("The review is at {}", at.format("%Y-%m-%d %H:%M UTC"))),
+        Event::ReviewNear => ("quiet", "People were reminded of the review".to_owned()),
+    };
+    Some(Fact { class, text })
+}
+
+/// What stands on the timeline, in a line of plain text.
+fn happening(what: &Happening) -> Fact {
+    let (class, text) = match what {
         Happening::ChannelLost => ("bad", "The channel was deleted; a new one was owed".to_owned()),
         Happening::SeverityChanged { from, to, by, reason } => {
             let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
@@ -255,6 +363,13 @@ fn fact(happening: &Happening) -> Fact {
         Happening::Resolved { by, summary } => ("good", format!("Resolved by {}: {summary}", by.name)),
     };
     Fact { class, text }
+}
+
+fn opened_by(by: &Opener) -> String {
+    match by {
+        Opener::Person(person) => format!(" by {}", person.name),
+        Opener::Run { run, why } => format!(" by {run}: {why}"),
+    }
 }
 
 fn paged(level: u32, outcome: &Delivery) -> (&'static str, String) {

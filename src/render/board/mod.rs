@@ -11,8 +11,8 @@ mod page;
 mod run;
 
 pub use facts::fact;
-pub use incident::{IncidentEntry, incident};
-pub use overview::{Entry, Filter, Overview, overview};
+pub use incident::{IncidentEntry, PastIncident, incident};
+pub use overview::{Entry, Filter, Overview, PastRun, overview};
 pub use page::{Live, login, missing, shell};
 pub use run::run;
 
@@ -21,6 +21,9 @@ use maud::{Markup, html};
 use crate::domain::run::{End, GateRef, MessageKind, Owed, RollbackStage, State, Status};
 use crate::domain::{ChannelId, GuildId, IssueRef, MessageRef, RoleName, RunId, Timestamp};
 use crate::render::View;
+
+/// The most facts that a page lists; the journal holds them all.
+const FACTS_MAX: usize = 300;
 
 /// Where the places lie that pages point to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use maud::{Markup, html};
 
-use super::incident::{self, IncidentEntry};
-use super::{Links, Shape, Tone, bar, beat_lines, end_tone, instant, pill, run_path, settled, status_words, tone, until};
-use crate::domain::run::{Progress, State, StepStatus, forecast};
-use crate::domain::{Duration, StepName, Timestamp};
+use super::incident::{self, IncidentEntry, PastIncident};
+use super::{Links, Shape, bar, beat_lines, end_tone, instant, pill, run_path, settled, status_words, tone, until};
+use crate::domain::run::{End, Progress, State, StepStatus, forecast};
+use crate::domain::{Duration, RunId, RunbookName, StepName, Timestamp};
 
 /// A run in a list.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,25 @@ pub struct Entry<'a> {
     pub progress: &'a [Progress],
     /// Whether it is set aside, and why.
     pub stuck: Option<&'a str>,
+}
+
+/// A run that has ended, in a line of the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastRun {
+    /// Which.
+    pub id: RunId,
+    /// What it executed.
+    pub runbook: RunbookName,
+    /// The runbook's line for people.
+    pub title: String,
+    /// Whether it was a dry run.
+    pub rehearsal: bool,
+    /// When it was asked for.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// How.
+    pub end: End,
 }
 
 /// What the archive is narrowed to.
@@ -52,9 +71,9 @@ pub struct Overview<'a> {
     /// The runs that have not ended.
     pub runs: &'a [Entry<'a>],
     /// The resolved incidents that the filter has left.
-    pub past_incidents: &'a [IncidentEntry<'a>],
+    pub past_incidents: &'a [PastIncident],
     /// The ended runs that the filter has left.
-    pub past_runs: &'a [Entry<'a>],
+    pub past_runs: &'a [PastRun],
     /// How many more of both there are.
     pub hidden: usize,
     /// The filter.
@@ -160,19 +179,19 @@ pub(super) fn forecast_lines(state: &State, now: Timestamp) -> Markup {
     }
 }
 
-fn past(incidents: &[IncidentEntry<'_>]) -> Markup {
+fn past(incidents: &[PastIncident]) -> Markup {
     html! {
         @if !incidents.is_empty() {
             div.scroll { table {
                 thead { tr { th { "Incident" } th { "Title" } th { "Resolved" } th { "Lasted" } th { "Severity" } } }
-                tbody { @for entry in incidents { (incident::archived(entry)) } }
+                tbody { @for incident in incidents { (incident::archived(incident)) } }
             } }
         }
     }
 }
 
 /// The ended runs. That there are none is worth a word only if there is `nothing_else` either.
-fn archive(ended: &[Entry<'_>], hidden: usize, filter: &Filter, nothing_else: bool) -> Markup {
+fn archive(ended: &[PastRun], hidden: usize, filter: &Filter, nothing_else: bool) -> Markup {
     if ended.is_empty() && !nothing_else {
         return html! {};
     }
@@ -183,22 +202,20 @@ fn archive(ended: &[Entry<'_>], hidden: usize, filter: &Filter, nothing_else: bo
     html! {
         div.scroll { table {
             thead { tr { th { "Run" } th { "Runbook" } th { "Ended" } th { "Took" } th { "How" } } }
-            tbody { @for entry in ended { (archived(entry)) } }
+            tbody { @for run in ended { (archived(run)) } }
         } }
         @if hidden > 0 { p.hint { (hidden) " more: narrow the search." } }
     }
 }
 
-fn archived(entry: &Entry<'_>) -> Markup {
-    let state = entry.state;
-    let Some(ending) = &state.end else { return html! {} };
+fn archived(run: &PastRun) -> Markup {
     html! {
         tr {
-            td { a href=(run_path(state.id())) { code { (state.id()) } } @if state.is_dry_run() { " " span.rehearsal { "REHEARSAL" } } }
-            td { (state.runbook().title) }
-            td { (instant(ending.at, Shape::Date)) }
-            td { (Duration::between(state.started_at, ending.at)) }
-            td { (pill(if entry.stuck.is_some() { Tone::Bad } else { end_tone(ending.end) }, &ending.end.to_string())) }
+            td { a href=(run_path(&run.id)) { code { (run.id) } } @if run.rehearsal { " " span.rehearsal { "REHEARSAL" } } }
+            td { (run.title) }
+            td { (instant(run.ended_at, Shape::Date)) }
+            td { (Duration::between(run.started_at, run.ended_at)) }
+            td { (pill(end_tone(run.end), &run.end.to_string())) }
         }
     }
 }

@@ -5,20 +5,24 @@ use maud::{Markup, PreEscaped, html};
 use super::facts::{Fact, fact};
 use super::overview::forecast_lines;
 use super::{
-    Links, Shape, Tone, bar, beat_lines, gate_words, instant, issue_link, pill, roles, settled, status_words, tone, until,
+    FACTS_MAX, Links, Shape, Tone, bar, beat_lines, gate_words, instant, issue_link, pill, roles, settled, status_words, tone,
+    until,
 };
 use crate::domain::run::{Clearance, Event, Gate, GateRef, GateRefusal, Progress, Reading, Standing, State, StepStatus, Verdict};
 use crate::domain::runbook::{Rollback, Step};
-use crate::domain::{Duration, RollbackName, Timestamp};
+use crate::domain::{Duration, IssueRef, RollbackName, Timestamp};
 use crate::render::View;
 use crate::render::timeline_svg::{Palette, timeline_svg};
 
-/// The most facts that are listed; the journal holds them all.
-const FACTS_MAX: usize = 300;
-
-/// `events` are all facts of the run, in order; a run of which they cannot be read has none.
+/// The page of a run; `events` are all that happened to it, in order; `post_mortem` is the issue of its incident.
 #[must_use]
-pub fn run(view: View<'_>, events: &[(Timestamp, Event)], stuck: Option<&str>, links: &Links) -> Markup {
+pub fn run(
+    view: View<'_>,
+    events: &[(Timestamp, Event)],
+    stuck: Option<&str>,
+    post_mortem: Option<&IssueRef>,
+    links: &Links,
+) -> Markup {
     let (state, now) = (view.state, view.now);
     let status = state.status(now);
     html! {
@@ -50,6 +54,7 @@ pub fn run(view: View<'_>, events: &[(Timestamp, Event)], stuck: Option<&str>, l
                 }
                 (beat_lines(state, links))
                 @if let Some(incident) = &state.incident { dt { "Incident" } dd { a href=(super::incident::path(incident)) { (incident) } } }
+                @if let Some(issue) = post_mortem { dt { "Post-mortem" } dd { (issue_link(issue)) } }
                 @for review in &state.reviews {
                     @if let Some(issue) = &review.issue { dt { "Review" } dd { (issue_link(issue)) " of the broken glass at " (gate_words(state, &review.gate)) } }
                 }

@@ -2,14 +2,14 @@
 
 use futures_util::StreamExt as _;
 use pointsman::domain::incident::{IncidentId, Input, OpenRequest, Opener, ResponderRole, Severity};
-use pointsman::domain::run::{Mode, Vote};
-use pointsman::domain::{RunId, StreamId};
+use pointsman::domain::run::{self, Mode, Vote};
+use pointsman::domain::{MessageId, MessageRef, RunId};
 use pointsman::engine::Incidents as _;
-use pointsman::metrics::Observer as _;
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 
 use super::{Site, TOKEN};
-use crate::harness::engine::{Bench, Life, cutover, dba, lead, operator, team};
+use crate::harness::engine::{Bench, Life, cutover, dba, dead_holder, lead, operator, team};
+use crate::harness::points::Points;
 
 /// Shows the token and keeps the cookie.
 async fn sign_in(site: &Site) -> String {
@@ -110,7 +110,7 @@ fn what_people_type_stays_text() {
     bench.whole_life(async |life| {
         let run = life.begin("move", Mode::Live).await;
         let hostile = "<script>alert(1)</script>\" onload=\"x";
-        let input = pointsman::domain::run::Input::Pause { by: operator(), reason: hostile.to_owned() };
+        let input = run::Input::Pause { by: operator(), reason: hostile.to_owned() };
         life.send(&run, input).await.unwrap();
         let site = Site::of(life).await;
         let (_, body) = page(&site, &sign_in(&site).await, &format!("/runs/{run}")).await;
@@ -131,6 +131,7 @@ fn the_archive_can_be_searched_and_an_ended_run_has_the_same_page() {
         life.play(&moved, &team).await;
         let poked = life.begin("tiny", Mode::DryRun).await;
         life.play(&poked, &team).await;
+        site.tell().await;
         let shown = async |query: &str| {
             let (_, body) = page(&site, &cookie, query).await;
             [&moved, &poked].map(|run| body.contains(&format!("/runs/{run}")))
@@ -178,12 +179,6 @@ async fn next(
     }
 }
 
-/// What the measured journal does in a whole bot.
-async fn tell(site: &Site, life: &Life<'_>, run: &RunId) {
-    let records = life.journal.load(&StreamId::new("run", run.as_str()).unwrap()).await.unwrap();
-    site.feed.saw(records.last().unwrap(), true);
-}
-
 #[test]
 fn a_page_follows_the_journal_without_being_loaded_again() {
     let bench = Bench::new();
@@ -199,7 +194,7 @@ fn a_page_follows_the_journal_without_being_loaded_again() {
             let (voter, absent) = if path == "/live" { (lead(), "Missing") } else { (dba(), "dba: <strong>missing") };
             assert!(first.contains(absent), "{first}");
             life.react(life.card(&run, &cutover()), &voter, Vote::Sign).await;
-            tell(&site, life, &run).await;
+            site.tell().await;
             let second = next(&mut stream, &mut buffer, "page").await;
             assert!(!second.contains(absent), "{second}");
             let page: String = serde_json::from_str(&second).unwrap();
@@ -308,6 +303,7 @@ fn an_open_incident_stands_on_top_with_who_has_it_and_what_comes_next() {
         assert!(!seen.contains("not visible"), "{seen}");
 
         life.handle.tell(&incident, Input::Resolve { by: lead(), summary: "mended".to_owned() }).await.unwrap();
+        site.tell().await;
         let past = expect("/?q=CHECKOUT", &["<th>Lasted</th>", &incident.to_string()]).await;
         assert!(!past.contains("Open incidents"), "{past}");
         assert!(!page(&site, &cookie, "/?q=elsewhere").await.1.contains(&incident.to_string()));
@@ -323,7 +319,7 @@ fn a_run_and_its_incident_lead_to_each_other() {
     bench.whole_life(async |life| {
         let run = life.begin("move", Mode::Live).await;
         let incident = open_incident(life, Some(run.clone()), false).await;
-        life.send(&run, pointsman::domain::run::Input::IncidentOpened(incident)).await.unwrap();
+        life.send(&run, run::Input::IncidentOpened(incident)).await.unwrap();
         let site = Site::of(life).await;
         let cookie = sign_in(&site).await;
         let (_, body) = page(&site, &cookie, &format!("/runs/{run}")).await;
@@ -350,8 +346,73 @@ fn of_a_private_incident_the_board_tells_no_more_than_that_it_is_there() {
             }
         }
         life.handle.tell(&incident, Input::Resolve { by: lead(), summary: "the key was turned".to_owned() }).await.unwrap();
+        site.tell().await;
         assert!(!page(&site, &cookie, "/?q=checkout").await.1.contains(&incident.to_string()));
+        assert!(page(&site, &cookie, "/?q=private").await.1.contains(&format!("/incidents/{incident}")));
         let (_, body) = page(&site, &cookie, &format!("/incidents/{incident}")).await;
         assert!(body.contains("Resolved") && !body.contains("the key was turned"), "{body}");
+    });
+}
+
+#[test]
+fn an_incident_is_told_from_the_journal_by_a_bot_that_has_forgotten_it() {
+    let bench = Bench::new();
+    let (run, incident, beat, mark) = bench.whole_life(async |life| {
+        let run = life.begin("move", Mode::Live).await;
+        let incident = open_incident(life, Some(run.clone()), false).await;
+        life.advance(16 * 60).await;
+        let mark = MessageRef {
+            channel: life.handle.incident(&incident).unwrap().state.channel.unwrap(),
+            message: MessageId::new(4711),
+        };
+        for input in [
+            Input::MarkMessage { by: dba(), message: mark, author: "Ada".to_owned(), text: Some("look here".to_owned()) },
+            Input::Resolve { by: lead(), summary: "a bigger disk".to_owned() },
+            Input::AddAction {
+                by: lead(),
+                title: "Watch it".to_owned(),
+                owner: "grace".to_owned(),
+                due: "2027-02-01".parse().unwrap(),
+            },
+            Input::Publish { by: dba() },
+        ] {
+            life.handle.tell(&incident, input).await.unwrap();
+            life.settle().await;
+        }
+        life.play(&run, &team).await;
+        let beat = life.handle.incident(&incident).unwrap().state.newest_beat().unwrap().posted.unwrap();
+        (run, incident, beat, mark)
+    });
+    bench.whole_life(async |life| {
+        // An engine over an empty journal has nothing of it in memory.
+        let elsewhere = Bench::new();
+        let forgetful = elsewhere.start(&std::sync::Arc::new(Points::new(None)), &dead_holder()).await.unwrap();
+        let clock = std::sync::Arc::new(bench.clock.clone());
+        let site = Site::over(Some(forgetful.handle.clone()), std::sync::Arc::clone(&life.journal), clock).await;
+        let cookie = sign_in(&site).await;
+        let in_chat =
+            |message: MessageRef| format!("href=\"https://chat.example/channels/77/{}/{}\"", message.channel, message.message);
+        let (status, body) = page(&site, &cookie, &format!("/incidents/{incident}")).await;
+        assert_eq!(status, 200);
+        for words in [
+            "Checkout is &lt;down&gt;",
+            "Opened as SEV1 by Barbara",
+            "Status update",
+            &in_chat(beat),
+            "📌 Ada: look here",
+            &in_chat(mark),
+            "a bigger disk",
+            "Edsger added action item 1: Watch it",
+            "href=\"https://github.example/issues/1\"",
+            "href=\"https://github.example/issues/2\"",
+            &format!("href=\"/runs/{run}\""),
+            "<span class=\"pill good\">succeeded",
+        ] {
+            assert!(body.contains(words), "{words}\nis not in\n{body}");
+        }
+        let (_, first) = page(&site, &cookie, "/?q=checkout").await;
+        assert!(first.contains(&format!("href=\"/incidents/{incident}\"")) && first.contains("<th>Lasted</th>"), "{first}");
+        let (_, first) = page(&site, &cookie, "/?status=succeeded").await;
+        assert!(first.contains(&format!("href=\"/runs/{run}\"")), "{first}");
     });
 }

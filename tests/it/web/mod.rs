@@ -7,11 +7,12 @@ mod metrics;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pointsman::clock::SharedClock;
 use pointsman::discord::CallOutcome;
 use pointsman::domain::GuildId;
 use pointsman::engine::{Handle, Incidents, Runs};
 use pointsman::github::Calls;
-use pointsman::metrics::Metrics;
+use pointsman::metrics::{Metrics, Observer as _};
 use pointsman::render::board::Links;
 use pointsman::store::SharedJournal;
 use pointsman::web::{self, Board, BoardToken, Feed, GatewayVitals, Vitals, Web};
@@ -61,9 +62,21 @@ pub(crate) struct Site {
     pub(crate) base: String,
     pub(crate) client: reqwest::Client,
     pub(crate) vitals: Arc<FakeVitals>,
-    pub(crate) feed: Arc<Feed>,
     pub(crate) metrics: Arc<Metrics>,
+    feed: Arc<Feed>,
+    journal: SharedJournal,
     _over: DropGuard,
+}
+
+/// Shows a feed the whole journal, as the measured journal of a whole bot does when the engine starts and after each append.
+async fn hear(feed: &Feed, journal: &SharedJournal) {
+    let mut position = 0;
+    loop {
+        let page = journal.read(position, 1_000).await.unwrap();
+        let Some(last) = page.last() else { return };
+        position = last.position;
+        page.iter().for_each(|record| feed.saw(record, true));
+    }
 }
 
 impl Site {
@@ -71,20 +84,34 @@ impl Site {
         Self::over(Some(life.handle.clone()), Arc::clone(&life.journal), Arc::new(life.bench.clock.clone())).await
     }
 
-    pub(crate) async fn over(engine: Option<Handle>, journal: SharedJournal, clock: pointsman::clock::SharedClock) -> Self {
+    pub(crate) async fn over(engine: Option<Handle>, journal: SharedJournal, clock: SharedClock) -> Self {
         let vitals = Arc::new(FakeVitals { engine, connected: AtomicBool::new(true) });
         let metrics = Arc::new(Metrics::new("0.0.0"));
         let (feed, over) = (Arc::new(Feed::default()), CancellationToken::new());
+        hear(&feed, &journal).await;
         let links = Links { chat: "https://chat.example".to_owned(), guild: GuildId::new(77) };
         let board = Board::new(BoardToken::new(&SecretString::from(TOKEN), false), links, Arc::clone(&feed));
         let vitals_of_web = Arc::clone(&vitals) as Arc<dyn Vitals>;
         let metrics_of_web = Arc::clone(&metrics);
-        let web = Web { vitals: vitals_of_web, metrics: metrics_of_web, journal, clock, board: Some(board), over: over.clone() };
+        let journal_of_web = Arc::clone(&journal);
+        let web = Web {
+            vitals: vitals_of_web,
+            metrics: metrics_of_web,
+            journal: journal_of_web,
+            clock,
+            board: Some(board),
+            over: over.clone(),
+        };
         let listener = web::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(web::serve(listener, web));
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { base, client, vitals, feed, metrics, _over: over.drop_guard() }
+        Self { base, client, vitals, metrics, feed, journal, _over: over.drop_guard() }
+    }
+
+    /// Tells what was journalled since.
+    pub(crate) async fn tell(&self) {
+        hear(&self.feed, &self.journal).await;
     }
 
     /// Status and body of a page.
