@@ -98,6 +98,9 @@ function firstChannel() {
   return all[0]?.id ?? null;
 }
 
+/** The channel that the address names. */
+const addressed = () => location.hash.slice(1).split("/")[0];
+
 /** Goes to a channel or thread, or stays where the person is if there is none like it. */
 function go(id) {
   channel = world.channels.has(id) && world.channels.get(id).kind !== CHANNEL.category ? id : firstChannel();
@@ -308,7 +311,7 @@ document.addEventListener("keydown", (event) => {
 // ── what comes from the world ───────────────────────────────────────────────────────────────────
 
 const drawAll = soon(() => {
-  if (!world.channels.has(channel)) return go(location.hash.slice(1));
+  if (!world.channels.has(channel)) return go(addressed());
   composeIn(channel);
   drawHead();
   drawChannels();
@@ -326,7 +329,7 @@ world.addEventListener("message", ({ detail }) => {
 });
 world.addEventListener("persona", () => {
   drawPersona();
-  go(world.channels.has(channel) ? channel : location.hash.slice(1));
+  go(world.channels.has(channel) ? channel : addressed());
 });
 world.addEventListener("bot", () => {
   if (tab === "people") drawPeople();
@@ -354,16 +357,19 @@ setInterval(() => {
   drawTyping();
 }, 1000);
 
-addEventListener("hashchange", () => {
-  const wanted = location.hash.slice(1);
+/** Goes where the address says: to a channel, or to a message in it. */
+function followAddress() {
+  const [wanted, message] = location.hash.slice(1).split("/");
   if (wanted && wanted !== channel) go(wanted);
+  if (message) jump(message);
   byId("input").focus();
-});
+}
+addEventListener("hashchange", followAddress);
 
 setTheme(memory.get(THEME) ?? "system");
 shade();
 await world.become(memory.get(PERSONA));
 await lookAtStage();
 drawMessages();
-byId("input").focus();
+followAddress();
 document.documentElement.dataset.ready = "true";

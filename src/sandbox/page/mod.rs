@@ -8,6 +8,7 @@
 //! | Request | What it does |
 //! |---|---|
 //! | `GET /` and `/page/*` | the page |
+//! | `GET /channels/GUILD/CHANNEL` and `../MESSAGE` | leads to that place on the page, as links to Discord do |
 //! | `GET /stage` | the stage as [`StageView`]; `null` while there is none |
 //! | `POST /stage` | moves a lever: see [`Pull`] |
 
@@ -18,7 +19,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
@@ -75,6 +76,11 @@ pub fn router(backstage: Backstage) -> Router {
     Router::new()
         .route("/", get(|| async { ([(header::CONTENT_TYPE, HTML)], include_str!("index.html")) }))
         .route("/page/{file}", get(file))
+        .route("/channels/{guild}/{channel}", get(async |Path((_, channel)): Path<(u64, u64)>| to_place(&channel.to_string())))
+        .route(
+            "/channels/{guild}/{channel}/{message}",
+            get(async |Path((_, channel, message)): Path<(u64, u64, u64)>| to_place(&format!("{channel}/{message}"))),
+        )
         .route("/stage", get(view).post(pull))
         .layer(middleware::from_fn(guard))
         .with_state(backstage)
@@ -85,6 +91,10 @@ async fn file(Path(wanted): Path<String>) -> Response {
         Some((_, media_type, content)) => ([(header::CONTENT_TYPE, *media_type)], *content).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
+}
+
+fn to_place(place: &str) -> Response {
+    Redirect::to(&format!("/#{place}")).into_response()
 }
 
 /// Adds the page's policy to every answer, and refuses requests that came by the name of another host: a foreign page

@@ -129,8 +129,17 @@ function channelLink(id) {
   return channel ? h("a", { class: "mention", href: `#${id}` }, text) : mention(text, false);
 }
 
+/** A place in a guild as Discord writes it, at whatever address: the bot does not know that its Discord is a model. */
+const PLACE = /^https?:\/\/[^/]+\/channels\/(\d+)\/(\d+)(?:\/(\d+))?\/?$/;
+
 /** Only http and https reach this; nothing of the page is told to where it leads. */
-const link = (target, children) => h("a", { href: target, target: "_blank", rel: "noopener noreferrer" }, children);
+function link(target, children) {
+  const [, guild, channel, message] = PLACE.exec(target) ?? [];
+  if (!guild || guild !== world.guild) return h("a", { href: target, target: "_blank", rel: "noopener noreferrer" }, children);
+  const where = world.channels.get(channel);
+  const name = `${where ? `${where.thread ? "" : "#"}${where.name}` : "#unknown"}${message ? " › message" : ""}`;
+  return h("a", { class: "mention", href: message ? `#${channel}/${message}` : `#${channel}` }, children === target ? name : children);
+}
 
 const FORMATS = {
   t: { timeStyle: "short" },
