@@ -243,6 +243,7 @@ function focusNext() {
 function leave(text) {
   filling = null;
   asked += 1;
+  clearTimeout(quiet);
   commandBox.hidden = true;
   commandBox.replaceChildren();
   input.hidden = false;
