@@ -263,6 +263,7 @@ byId("theme").addEventListener("click", (event) => {
 
 const KEYS = [
   ["/", "a slash command; Tab or Enter takes a suggestion, Esc leaves"],
+  ["any letter", "goes to the message box, wherever you are"],
   ["Alt ↑ ↓", "the channel above or below"],
   ["Alt 1 … 9", "become the first … ninth person"],
   ["↑ ↓ in the messages", "from message to message; Tab goes into one, Enter opens its menu"],
@@ -285,7 +286,8 @@ function channelBeside(step) {
   location.hash = links[(links.indexOf(channel) + step + links.length) % links.length];
 }
 
-const COLUMNS = [() => byId("channels").querySelector("[aria-current]") ?? byId("persona"), () => byId("messages"), () => document.querySelector("#command:not([hidden]) input") ?? byId("input"), () => byId(`tab-${tab}`)];
+const messageBox = () => document.querySelector("#command:not([hidden]) input") ?? byId("input");
+const COLUMNS = [() => byId("channels").querySelector("[aria-current]") ?? byId("persona"), () => byId("messages"), messageBox, () => byId(`tab-${tab}`)];
 function nextColumn(step) {
   const areas = [byId("left"), byId("messages"), byId("composer"), byId("right")];
   const at = areas.findIndex((area) => area.contains(document.activeElement));
@@ -301,10 +303,12 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "Escape") {
     closePanels();
     byId("input").focus();
-  } else if (event.key === "/" && !event.target.closest?.("input, textarea, select")) {
-    byId("input").focus();
+  } else {
+    // What is typed anywhere goes into the message box; a space presses what has the focus.
+    const types = event.key.length === 1 && event.key !== " " && !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (types && !event.target.closest?.("input, textarea, select")) messageBox().focus();
     return;
-  } else return;
+  }
   event.preventDefault();
 });
 

@@ -136,8 +136,22 @@ function beginning(empty) {
   const where = world.channels.get(channel);
   const title = where?.thread ? where.name : `#${where?.name}`;
   const text = where?.thread ? "This is the start of the thread." : `This is the start of ${title}.`;
-  const hint = empty && !where?.thread && world.commands.length ? "Nothing has been said yet. Type / to see what the bot can do." : null;
-  return h("div", { class: "beginning" }, h("h3", {}, title), h("p", {}, text), hint ? h("p", { class: "hint" }, hint) : null);
+  return h("div", { class: "beginning" }, h("h3", {}, title), h("p", {}, text), empty && !where?.thread ? firstSteps() : null);
+}
+
+/** For whoever has just come: what there is to be done here. */
+function firstSteps() {
+  const hint = (...told) => h("li", {}, told);
+  const key = (text) => h("code", {}, text);
+  if (!world.commands.length) return h("p", { class: "hint" }, "The bot has not registered its commands yet. It is starting, or the stage beside tells why not.");
+  return h(
+    "ol",
+    { class: "hint" },
+    hint("Rehearse a migration: ", key("/migrate start"), ", runbook ", key("ace-sqlite-to-postgres"), ", mode ", key("dry_run"), ". The form offers the practice estate's values."),
+    hint("Then the same without ", key("mode"), ": it is live, and waits in its thread until Leo, Dana and Sam have signed with ✅. Become them in the list of people, or by ", key("Alt 1"), " to ", key("Alt 9"), "."),
+    hint("The stage beside kills the bot, breaks what it works on, lets time run faster, and leads to the run board and the issues."),
+    hint("Something is wrong? ", key("/incident open"), ". ", key("/"), " lists all commands, and the button ", key("?"), " all keys."),
+  );
 }
 
 // ── one message ─────────────────────────────────────────────────────────────────────────────────
