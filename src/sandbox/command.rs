@@ -168,6 +168,7 @@ async fn stay(mut stage: Stage, models_only: bool) -> anyhow::Result<ExitCode> {
         println!("  pointsman serve --config {}", stage.settings_path().display());
     } else {
         stage.start_bot().context("starting the bot")?;
+        println!("run board        {}", stage.board_url());
         println!("the bot runs; its log is {}", stage.log_path().display());
     }
     println!("open {} in a browser; Ctrl-C ends everything", stage.model.base_url());

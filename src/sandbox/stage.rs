@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use super::discord::{Model, TOKEN, World};
 use super::estate::{Estate, Options, switchboard, sx};
 use super::github;
 use super::page::{self, Backstage, Link, Switch};
-use crate::clock::{AdjustableClock, ScaledClock};
+use crate::clock::{AdjustableClock, Ids as _, RandomIds, ScaledClock};
 use crate::domain::Timestamp;
 
 /// The secrets of the runbooks: from their names in the bot's settings to those among the estate's settings.
@@ -44,7 +45,7 @@ pub struct StageOptions {
     /// Where fast time and the wall agree.
     pub anchor: Timestamp,
     /// The address for the Discord model; port 0 for any free one.
-    pub listen: std::net::SocketAddr,
+    pub listen: SocketAddr,
 }
 
 /// Models, estates and the bot.
@@ -59,6 +60,8 @@ pub struct Stage {
     /// Where the model's page looks for the levers.
     pub backstage: Backstage,
     clock: Arc<AdjustableClock>,
+    /// Where the bot serves its run board; the same over its restarts, so that an open page finds it again.
+    board: SocketAddr,
     bot: Option<Child>,
     estates: u32,
 }
@@ -77,7 +80,8 @@ impl Stage {
         let model = Model::start_beside(world, clock.clone(), options.listen, beside).await?;
         let github = github::Model::start(clock.clone(), (options.listen.ip(), 0).into()).await?;
         let estate = start_estate(&options, 1, rows).await?;
-        let stage = Self { options, model, github, estate, backstage, clock, bot: None, estates: 1 };
+        let board = free_address()?;
+        let stage = Self { options, model, github, estate, backstage, clock, board, bot: None, estates: 1 };
         stage.write_secrets()?;
         std::fs::write(stage.settings_path(), stage.settings())?;
         Ok(stage)
@@ -106,16 +110,17 @@ impl Stage {
         let postgres = self.estate.postgres().programs().display().to_string();
         let path = format!("{}:{}:{postgres}", self.programs().display(), self.options.path);
         let github = ("POINTSMAN_GITHUB_TOKEN", github::TOKEN.to_owned());
-        vec![("POINTSMAN_DISCORD_TOKEN", TOKEN.to_owned()), github, ("PATH", path)]
+        let board = ("POINTSMAN_WEB_TOKEN", BOARD_TOKEN.to_owned());
+        vec![("POINTSMAN_DISCORD_TOKEN", TOKEN.to_owned()), github, board, ("PATH", path)]
     }
 
     /// The settings with which a bot connects to this stage.
     #[must_use]
     pub fn settings(&self) -> String {
-        let mut text =
-            String::from("# Written by the sandbox. The tokens come by POINTSMAN_DISCORD_TOKEN and POINTSMAN_GITHUB_TOKEN.\n");
+        let mut text = String::from("# Written by the sandbox. The tokens come by POINTSMAN_{DISCORD,GITHUB,WEB}_TOKEN.\n");
         let _ = writeln!(text, "discord:\n  guild: \"{}\"\n  api_base: {}", self.model.guild_id(), self.model.base_url());
         let _ = writeln!(text, "github:\n  repository: {}\n  api_base: {}", github::REPOSITORY, self.github.api_base());
+        let _ = writeln!(text, "web:\n  listen: {}", self.board);
         let places = [("category", "Incidents"), ("archive_category", "Archive"), ("fallback_channel", "incidents-fallback")];
         let _ = writeln!(text, "incidents:");
         for (key, name) in places {
@@ -254,7 +259,14 @@ impl Stage {
     /// Pages that belong to the stage.
     #[must_use]
     pub fn links(&self) -> Vec<Link> {
-        vec![Link { title: "Issues on GitHub".to_owned(), url: self.github.base_url().to_owned() }]
+        let link = |title: &str, url: String| Link { title: title.to_owned(), url };
+        vec![link("Run board", self.board_url()), link("Issues on GitHub", self.github.base_url().to_owned())]
+    }
+
+    /// The bot's run board, with what opens it. Nothing answers there while no bot runs.
+    #[must_use]
+    pub fn board_url(&self) -> String {
+        format!("http://{}/?token={BOARD_TOKEN}", self.board)
     }
 
     /// The bot's exit status if it has ended by itself.
@@ -294,6 +306,29 @@ impl Stage {
         self.github.stop();
         self.model.stop();
     }
+}
+
+/// What opens the run board.
+const BOARD_TOKEN: &str = "sandbox-run-board";
+
+/// Ports that the system gives to nobody by itself, so that one which is free now is free when the bot comes to it.
+/// Source: `net.ipv4.ip_local_port_range`, which begins at 32768.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// How many ports are tried.
+const PORT_TRIES: u32 = 50;
+
+fn free_address() -> io::Result<SocketAddr> {
+    let mut tried = Err(io::Error::other("no port was tried"));
+    for _ in 0..PORT_TRIES {
+        let port = RandomIds.next() % u64::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(port).expect("the range is one of ports");
+        tried = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| listener.local_addr());
+        if tried.is_ok() {
+            break;
+        }
+    }
+    tried
 }
 
 /// How long a bot that was told to stop is waited for.
