@@ -13,6 +13,7 @@ use pointsman::sandbox::stage::{Stage, StageOptions};
 use serde_json::{Value, json};
 
 use crate::harness::browser::{ALT, Browser, CONTROL, DOWN, ENTER, ESCAPE, F6, SHIFT, TAB, UP};
+use crate::harness::wire::Wire;
 
 /// Rows of the practice database: enough to be real, few enough not to be waited for.
 const ROWS: u32 = 400;
@@ -139,6 +140,13 @@ impl Person<'_> {
         self.0.type_keys(&ENTER.to_string()).await;
     }
 
+    /// Takes an entry of the menu of the message with `text`.
+    async fn pick_in_message(&self, text: &str, entry: &str) {
+        self.open_in_message(text, "it.className === 'more'").await;
+        self.0.press_until(DOWN, &format!("it.closest('.menu') && it.textContent.includes({})", json!(entry))).await;
+        self.0.type_keys(&ENTER.to_string()).await;
+    }
+
     /// Signs the gate.
     async fn sign(&self) {
         self.press_in_message("gate/cutover/1", "it.dataset.emoji === '✅'").await;
@@ -249,6 +257,20 @@ async fn an_incident_is_opened_updated_resolved_and_published_by_keyboard() {
     person.press_in_message("🚨", &button("Acknowledge")).await;
     page.fact(&said("Olivia is on it")).await;
 
+    // Two ways to keep what was said: with its text, which the menu gives to the bot, and by 📌, which does not.
+    page.type_keys(&format!("the disk is full{ENTER}")).await;
+    page.fact(&said("the disk is full")).await;
+    person.pick_in_message("the disk is full", "Add to timeline").await;
+    let kept = "[...document.querySelectorAll('#messages .message')].filter(m => /put a message of .* on the timeline/.test(m.textContent)).length";
+    page.fact(&format!("{kept} === 1")).await;
+    // Whoever types anywhere on the page types into the message box.
+    page.type_keys(&format!("a bigger one is coming{ENTER}")).await;
+    page.fact(&said("a bigger one is coming")).await;
+    person.open_in_message("a bigger one is coming", "it.getAttribute('aria-label') === 'Add a reaction'").await;
+    page.press_until(DOWN, "it.getAttribute('aria-label') === '📌'").await;
+    page.type_keys(&ENTER.to_string()).await;
+    page.fact(&format!("{kept} === 2")).await;
+
     let beats = "[...document.querySelectorAll('#messages .message')].filter(m => m.textContent.includes('📢')).length";
     speed(&page, 60).await;
     page.fact(&format!("{beats} >= 2")).await;
@@ -266,18 +288,35 @@ async fn an_incident_is_opened_updated_resolved_and_published_by_keyboard() {
     let learnt = [("went_well", "the alarm"), ("went_poorly", "the wait"), ("lucky", "it was night")];
     person.answer_form(&[&[("resolution", "")], &learnt[..]].concat()).await;
     page.fact(&format!("{}.textContent.includes('everything')", said(card))).await;
+    person.choose_command("postmortem add-action").await;
+    for (option, value) in [("title", "Watch the disk"), ("owner", "dana"), ("due", "2027-01-31")] {
+        page.fact(&format!("document.activeElement.dataset.option === '{option}'")).await;
+        page.type_keys(&format!("{value}{TAB}")).await;
+    }
+    page.type_keys(&ENTER.to_string()).await;
+    page.fact(&format!("{}.textContent.includes('Watch the disk')", said(card))).await;
     person.press_in_message(card, &button("Publish")).await;
-    let issue = format!("{}.querySelector('a[href*=\"/issues/\"]')", said(card));
-    page.fact(&issue).await;
-    let address = page.run(&format!("return {issue}.href")).await;
-    let address = address.as_str().unwrap();
-    assert!(address.starts_with(&github), "{address}");
+    // The post-mortem's and the action item's.
+    page.fact(&format!("{}.querySelectorAll('a[href*=\"/issues/\"]').length >= 2", said(card))).await;
     page.expect_clean(&base).await;
 
     page.visit(&github).await;
-    page.fact("document.querySelector('.issues').textContent.includes('Checkout is down')").await;
+    let issue = "[...document.querySelectorAll('.issues a')].find(a => a.textContent.includes('Checkout is down'))";
+    page.fact(issue).await;
+    let address = page.run(&format!("return {issue}.href")).await;
+    let address = address.as_str().unwrap();
+    assert!(address.starts_with(&github), "{address}");
     page.visit(address).await;
-    for text in ["Checkout is down", "The disk was full.", "Nobody watched it.", "A bigger disk", "it was night", "Olivia"] {
+    for text in [
+        "Checkout is down",
+        "The disk was full.",
+        "Nobody watched it.",
+        "A bigger disk",
+        "it was night",
+        "Olivia",
+        "the disk is full",
+        "Watch the disk",
+    ] {
         page.fact(&format!("document.querySelector('main').textContent.includes('{text}')")).await;
     }
     page.close().await;
@@ -459,6 +498,81 @@ async fn a_bot_that_does_not_answer_and_a_form_that_is_not_filled_in_are_told() 
     page.press_with(ALT, '3').await;
     page.fact("document.querySelector('#persona b').textContent === 'Dana'").await;
     page.fact("!document.querySelector('.notice.trouble')").await;
+    page.close_clean(model.base_url()).await;
+    model.stop();
+}
+
+#[tokio::test]
+async fn a_page_that_lost_its_server_says_so_keeps_what_was_typed_and_catches_up_by_itself() {
+    let model = quiet_model(World::operations()).await;
+    let mut wire = Wire::to(model.base_url()).await;
+    let page = Browser::open(&wire.url()).await;
+    page.run("window.kept = true").await;
+    wire.cut().await;
+    page.fact("!document.querySelector('#offline').hidden").await;
+    page.type_keys(&format!("is anybody there?{ENTER}")).await;
+    page.fact("document.querySelector('#note').textContent.includes('does not answer')").await;
+    page.fact("document.querySelector('#input').value === 'is anybody there?'").await;
+    model.send("dana", model.channel("ops"), "said meanwhile").unwrap();
+    wire.put_on(model.base_url()).await;
+    page.fact(&said("said meanwhile")).await;
+    page.fact("document.querySelector('#offline').hidden").await;
+    page.type_keys(&ENTER.to_string()).await;
+    page.fact(&said("is anybody there?")).await;
+
+    // A sandbox that was started anew is another server with other channels.
+    wire.cut().await;
+    page.fact("!document.querySelector('#offline').hidden").await;
+    let anew = quiet_model(World::operations()).await;
+    anew.send("leo", anew.channel("ops"), "a new night").unwrap();
+    wire.put_on(anew.base_url()).await;
+    page.fact(&said("a new night")).await;
+    page.fact(&format!("!{}", said("said meanwhile"))).await;
+    page.type_keys(&format!("good evening{ENTER}")).await;
+    page.fact(&said("good evening")).await;
+    assert_eq!(page.run("return window.kept").await, true, "it was not loaded again");
+    page.close().await;
+    model.stop();
+    anew.stop();
+}
+
+#[tokio::test]
+async fn two_pages_of_one_sandbox_are_two_people_who_see_each_other_at_once() {
+    let model = quiet_model(World::operations()).await;
+    let page = Browser::open(model.base_url()).await;
+    let first = page.here().await;
+    let second = page.open_beside(model.base_url()).await;
+    let person = Person(&page);
+    person.become_person('3', "Dana").await;
+    page.type_keys(&format!("from the second page{ENTER}")).await;
+    page.fact(&said("from the second page")).await;
+    page.turn_to(&first).await;
+    page.fact(&said("from the second page")).await;
+    page.fact("document.querySelector('#persona b').textContent === 'Olivia'").await;
+    person.press_in_message("from the second page", "it.getAttribute('aria-label') === 'React with ✅'").await;
+    page.type_keys(&format!("seen{ENTER}")).await;
+    page.turn_to(&second).await;
+    page.fact(&said("seen")).await;
+    page.fact("document.querySelector('#messages .reaction[data-emoji=\"✅\"]').title.startsWith('Olivia')").await;
+    page.close_clean(model.base_url()).await;
+    model.stop();
+}
+
+#[tokio::test]
+async fn links_to_places_of_the_server_lead_there_on_the_page_whatever_address_they_name() {
+    let model = quiet_model(World::operations()).await;
+    let (ops, elsewhere) = (model.channel("ops"), model.channel("incidents-fallback"));
+    let far = model.send("dana", elsewhere, "the place that is meant").unwrap();
+    let url = format!("https://discord.com/channels/{}/{elsewhere}/{far}", model.guild_id());
+    model.send("leo", ops, &format!("look at {url}")).unwrap();
+    let page = Browser::open(model.base_url()).await;
+    page.fact(&said("#incidents-fallback › message")).await;
+    page.run("document.querySelector('#messages .text a').click()").await;
+    page.fact(&format!("{}.classList.contains('found')", said("the place that is meant"))).await;
+    page.fact("document.querySelector('#place').textContent === '#incidents-fallback'").await;
+    // The same from outside, as the run board links.
+    page.visit(&format!("{}/channels/{}/{ops}", model.base_url(), model.guild_id())).await;
+    page.fact("document.querySelector('#place').textContent === '#ops'").await;
     page.close_clean(model.base_url()).await;
     model.stop();
 }

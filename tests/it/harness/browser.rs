@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use fantoccini::actions::{InputSource as _, KeyAction, KeyActions};
-use fantoccini::wd::{TimeoutConfiguration, WebDriverCompatibleCommand};
+use fantoccini::wd::{TimeoutConfiguration, WebDriverCompatibleCommand, WindowHandle};
 use fantoccini::{Client, ClientBuilder};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -52,8 +52,16 @@ impl WebDriverCompatibleCommand for Chrome {
 }
 
 impl Browser {
-    /// Starts a browser and opens `url`.
+    /// Starts a browser with the chat page at `url`.
     pub(crate) async fn open(url: &str) -> Self {
+        let browser = Self::start().await;
+        browser.visit(url).await;
+        browser.fact("document.documentElement.dataset.ready === 'true'").await;
+        browser
+    }
+
+    /// Starts a browser with an empty page.
+    pub(crate) async fn start() -> Self {
         let profile = tempfile::tempdir().unwrap();
         let (driver, port) = start_driver(profile.path()).await;
         let mut arguments = vec!["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,900"];
@@ -70,10 +78,7 @@ impl Browser {
         let client = builder.connect(&format!("http://127.0.0.1:{port}")).await.expect("chromium starts");
         let timeouts = TimeoutConfiguration::new(Some(PATIENCE), Some(PATIENCE), None);
         client.update_timeouts(timeouts).await.unwrap();
-        client.goto(url).await.unwrap();
-        let browser = Self { client, driver, _profile: profile };
-        browser.fact("document.documentElement.dataset.ready === 'true'").await;
-        browser
+        Self { client, driver, _profile: profile }
     }
 
     /// Runs a script on the page and returns what it returns.
@@ -148,6 +153,25 @@ impl Browser {
     async fn log(&self, kind: &str) -> Vec<Value> {
         let entries = self.client.issue_cmd(Chrome { path: "se/log", body: json!({ "type": kind }) }).await.unwrap();
         entries.as_array().cloned().unwrap_or_default()
+    }
+
+    /// Opens a page beside those that are open, and turns to it. Returns its name for [`Self::turn_to`].
+    pub(crate) async fn open_beside(&self, url: &str) -> WindowHandle {
+        let opened = self.client.new_window(true).await.unwrap();
+        self.turn_to(&opened.handle).await;
+        self.visit(url).await;
+        self.fact("document.documentElement.dataset.ready === 'true'").await;
+        opened.handle
+    }
+
+    /// The page that is turned to.
+    pub(crate) async fn here(&self) -> WindowHandle {
+        self.client.window().await.unwrap()
+    }
+
+    /// Turns to a page that is open.
+    pub(crate) async fn turn_to(&self, page: &WindowHandle) {
+        self.client.switch_to_window(page.clone()).await.unwrap();
     }
 
     /// Follows a link to another page.

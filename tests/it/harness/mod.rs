@@ -9,3 +9,4 @@ pub(crate) mod performer;
 pub(crate) mod planning;
 pub(crate) mod points;
 pub(crate) mod postgres;
+pub(crate) mod wire;
