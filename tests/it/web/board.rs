@@ -8,6 +8,7 @@ use pointsman::engine::Incidents as _;
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 
 use super::{Site, TOKEN};
+use crate::harness::browser::Browser;
 use crate::harness::engine::{Bench, Life, cutover, dba, dead_holder, lead, operator, team};
 use crate::harness::points::Points;
 
@@ -219,13 +220,67 @@ fn a_page_opened_twice_shows_the_same_in_both() {
             pages.push((stream, buffer));
         }
         life.react(life.card(&run, &cutover()), &dba(), Vote::Sign).await;
-        tell(&site, life, &run).await;
+        site.tell().await;
         let mut shown = Vec::new();
         for (stream, buffer) in &mut pages {
             shown.push(next(stream, buffer, "page").await);
         }
         assert_eq!(shown[0], shown[1]);
         assert!(!shown[0].contains("dba: <strong>missing"), "{}", shown[0]);
+    });
+}
+
+#[test]
+fn an_open_incident_page_hears_of_every_change_of_it_and_of_its_runs() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let run = life.begin("move", Mode::Live).await;
+        let incident = open_incident(life, Some(run.clone()), false).await;
+        let site = Site::of(life).await;
+        let cookie = sign_in(&site).await;
+        let answer = site.client.get(format!("{}/live/incidents/{incident}", site.base)).header(COOKIE, &cookie).send().await;
+        let (mut stream, mut buffer) = (answer.unwrap().bytes_stream(), String::new());
+        let first = next(&mut stream, &mut buffer, "page").await;
+        assert!(first.contains("sign-off: cutover") && !first.contains("Grace is on it"), "{first}");
+        life.handle.tell(&incident, Input::Acknowledge { by: dba() }).await.unwrap();
+        site.tell().await;
+        assert!(next(&mut stream, &mut buffer, "page").await.contains("Grace is on it"));
+        let pause = run::Input::Pause { by: operator(), reason: "lunch".to_owned() };
+        life.send(&run, pause).await.unwrap();
+        site.tell().await;
+        assert!(next(&mut stream, &mut buffer, "page").await.contains("paused"));
+    });
+}
+
+#[test]
+fn an_open_page_says_when_it_is_not_live_and_is_live_again_by_itself() {
+    let bench = Bench::new();
+    bench.whole_life(async |life| {
+        let run = life.begin("move", Mode::Live).await;
+        let site = Site::of(life).await;
+        let page = Browser::start().await;
+        page.visit(&format!("{}/runs/{run}?token={}", site.base, TOKEN.replace(' ', "+"))).await;
+        let mark = "document.querySelector('#live-mark')";
+        let shows = |text: &str| format!("document.querySelector('#board').textContent.includes('{text}')");
+        page.fact(&format!("{mark}.dataset.state === 'live'")).await;
+        page.fact(&shows("dba: missing")).await;
+        page.run("window.kept = true").await;
+        life.react(life.card(&run, &cutover()), &dba(), Vote::Sign).await;
+        site.tell().await;
+        page.fact(&shows("dba: Grace")).await;
+
+        let address = site.go_away().await;
+        page.fact(&format!("{mark}.textContent.startsWith('not live since')")).await;
+        page.fact("document.querySelector('#board').classList.contains('stale')").await;
+        let pause = run::Input::Pause { by: operator(), reason: "while nobody looked".to_owned() };
+        life.send(&run, pause).await.unwrap();
+        let (engine, journal) = (life.handle.clone(), std::sync::Arc::clone(&life.journal));
+        let site = Site::at(address, Some(engine), journal, std::sync::Arc::new(bench.clock.clone())).await;
+        page.fact(&format!("{mark}.dataset.state === 'live'")).await;
+        page.fact(&shows("while nobody looked")).await;
+        assert_eq!(page.run("return window.kept").await, true, "it was not loaded again");
+        page.close().await;
+        site.go_away().await;
     });
 }
 
@@ -414,5 +469,34 @@ fn an_incident_is_told_from_the_journal_by_a_bot_that_has_forgotten_it() {
         assert!(first.contains(&format!("href=\"/incidents/{incident}\"")) && first.contains("<th>Lasted</th>"), "{first}");
         let (_, first) = page(&site, &cookie, "/?status=succeeded").await;
         assert!(first.contains(&format!("href=\"/runs/{run}\"")), "{first}");
+    });
+}
+
+#[test]
+fn a_run_leads_to_its_thread_its_updates_and_the_issues_that_it_left_behind() {
+    let mut bench = Bench::new();
+    bench.policies.runs.beat = Some("15m".parse().unwrap());
+    bench.whole_life(async |life| {
+        let run = life.begin("move", Mode::Live).await;
+        let incident = open_incident(life, Some(run.clone()), false).await;
+        let opened = run::Input::IncidentOpened(incident);
+        life.send(&run, opened).await.unwrap();
+        life.advance(16 * 60).await;
+        for input in [Input::Resolve { by: lead(), summary: "mended".to_owned() }, Input::Publish { by: dba() }] {
+            life.handle.tell(&incident, input).await.unwrap();
+            life.settle().await;
+        }
+        let site = Site::of(life).await;
+        let (_, body) = page(&site, &sign_in(&site).await, &format!("/runs/{run}")).await;
+        let state = life.state(&run);
+        let is_beat = |owed: &&run::Owed| matches!(owed.kind, run::MessageKind::Beat { .. });
+        let beat = state.owed.iter().find(is_beat).unwrap().posted.unwrap();
+        for link in [
+            format!("https://chat.example/channels/77/{}", state.thread.unwrap()),
+            format!("https://chat.example/channels/77/{}/{}", beat.channel, beat.message),
+            "https://github.example/issues/1".to_owned(),
+        ] {
+            assert!(body.contains(&format!("href=\"{link}\"")), "{link}\nis not in\n{body}");
+        }
     });
 }

@@ -4,6 +4,7 @@ mod board;
 mod health;
 mod metrics;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +18,7 @@ use pointsman::render::board::Links;
 use pointsman::store::SharedJournal;
 use pointsman::web::{self, Board, BoardToken, Feed, GatewayVitals, Vitals, Web};
 use secrecy::SecretString;
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::harness::engine::Life;
@@ -65,7 +67,8 @@ pub(crate) struct Site {
     pub(crate) metrics: Arc<Metrics>,
     feed: Arc<Feed>,
     journal: SharedJournal,
-    _over: DropGuard,
+    over: DropGuard,
+    served: JoinHandle<()>,
 }
 
 /// Shows a feed the whole journal, as the measured journal of a whole bot does when the engine starts and after each append.
@@ -85,6 +88,11 @@ impl Site {
     }
 
     pub(crate) async fn over(engine: Option<Handle>, journal: SharedJournal, clock: SharedClock) -> Self {
+        Self::at(([127, 0, 0, 1], 0).into(), engine, journal, clock).await
+    }
+
+    /// A site at an address, which another may have had before it.
+    pub(crate) async fn at(address: SocketAddr, engine: Option<Handle>, journal: SharedJournal, clock: SharedClock) -> Self {
         let vitals = Arc::new(FakeVitals { engine, connected: AtomicBool::new(true) });
         let metrics = Arc::new(Metrics::new("0.0.0"));
         let (feed, over) = (Arc::new(Feed::default()), CancellationToken::new());
@@ -102,16 +110,23 @@ impl Site {
             board: Some(board),
             over: over.clone(),
         };
-        let listener = web::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = web::listen(address).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(web::serve(listener, web));
+        let served = tokio::spawn(web::serve(listener, web));
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { base, client, vitals, metrics, feed, journal, _over: over.drop_guard() }
+        Self { base, client, vitals, metrics, feed, journal, over: over.drop_guard(), served }
     }
 
     /// Tells what was journalled since.
     pub(crate) async fn tell(&self) {
         hear(&self.feed, &self.journal).await;
+    }
+
+    /// The server goes away, with every stream that is open. Returns the address that is free now.
+    pub(crate) async fn go_away(self) -> SocketAddr {
+        drop(self.over);
+        self.served.await.unwrap();
+        self.base.trim_start_matches("http://").parse().unwrap()
     }
 
     /// Status and body of a page.
