@@ -24,6 +24,8 @@ const TOP: f64 = 64.0;
 const ROW: f64 = 52.0;
 /// The height of the legend at the bottom.
 const LEGEND: f64 = 40.0;
+/// How far apart two markers must stand to have their names below them.
+const MARKERS_APART: f64 = 70.0;
 /// The longest label of a row, in characters: what fits beside the axis.
 const LABEL_CHARS_MAX: usize = 30;
 /// The most marks on the axis.
@@ -85,13 +87,15 @@ pub fn timeline_svg(state: &State, now: Timestamp, palette: Palette) -> String {
     canvas.open(height, &format!("Time table of {}, planned against actual", state.runbook().title));
     let bottom = height - LEGEND;
     canvas.axis(bottom);
-    canvas.marker(state.started.t_zero, bottom, &INK, "T-0");
-    canvas.marker(state.started.window_ends_at, bottom, &BAD, "window ends");
+    let marked = [Some(state.started.t_zero), Some(state.started.window_ends_at), state.end.is_none().then_some(now)];
+    let marked: Vec<Timestamp> = marked.into_iter().flatten().collect();
+    canvas.marker(state.started.t_zero, bottom, &INK, "T-0", &marked);
+    canvas.marker(state.started.window_ends_at, bottom, &BAD, "window ends", &marked);
     for (number, row) in rows.iter().enumerate() {
         canvas.row(state, row, TOP + number as f64 * ROW, shown_now);
     }
     if state.end.is_none() {
-        canvas.marker(now, bottom, &WORK, "now");
+        canvas.marker(now, bottom, &WORK, "now", &marked);
     }
     canvas.legend(bottom);
     canvas.text.push_str("</svg>");
@@ -243,13 +247,21 @@ impl Canvas {
         }
     }
 
-    fn marker(&mut self, at: Timestamp, bottom: f64, paint: &Paint, name: &str) {
+    /// `marked` are the instants of all markers: a name leans away from one that stands too near.
+    fn marker(&mut self, at: Timestamp, bottom: f64, paint: &Paint, name: &str, marked: &[Timestamp]) {
         if at < self.from || at > self.to {
             return;
         }
         let x = self.x(at);
         self.line((x, TOP - 6.0), (x, bottom + 4.0), paint, r#" stroke-width="2" stroke-dasharray="5 4""#);
-        let anchor = if x > AXIS.1 - 60.0 { "end" } else { "middle" };
+        let near = |other: &&Timestamp| (self.x(**other) - x).abs() < MARKERS_APART;
+        let anchor = if x > AXIS.1 - 60.0 || marked.iter().filter(near).any(|other| *other > at) {
+            "end"
+        } else if marked.iter().filter(near).any(|other| *other < at) {
+            "start"
+        } else {
+            "middle"
+        };
         self.label(x, bottom + 18.0, 13, anchor, paint, name);
     }
 

@@ -6,7 +6,7 @@
 use maud::{Markup, html};
 
 use super::facts::Fact;
-use super::{FACTS_MAX, Links, Shape, Tone, instant, issue_link, outside, pill, run_line};
+use super::{FACTS_MAX, Links, Shape, Tone, instant, issue_link, journal_head, outside, pill, run_line};
 use crate::domain::incident::{
     Delivery, Event, Happening, IncidentId, IssueKind, MessageKind, Opener, Owed, ResponderRole, Severity, State,
 };
@@ -70,14 +70,13 @@ pub fn incident(entry: &IncidentEntry<'_>, facts: &[(Timestamp, Event)], links: 
             @if !is_told(state) { p.banner.quiet { "A private incident: what it is about is told in its channel, to those who may know." } }
             @if is_told(state) && state.opened.customer_facing { p.banner.wait { "Customers notice it." } }
             dl.facts {
-                dt { "Incident" } dd { code { (state.id()) } " · " (state.severity) ", " (state.severity.meaning()) (channel(state, links)) }
-                dt { "Opened" } dd { (instant(state.opened_at, Shape::Date)) @if is_told(state) { (opener(&state.opened.by)) } }
                 (standing(entry.view, links))
                 (resolution(state))
-                dt { "Journal head" } dd { code.head-hash { (entry.view.head) } }
+                dt { "Incident" } dd { code { (state.id()) } " · " (state.severity) ", " (state.severity.meaning()) (channel(state, links)) }
+                dt { "Opened" } dd { (instant(state.opened_at, Shape::Date)) @if is_told(state) { (opener(&state.opened.by)) } }
             }
         }
-        @if is_told(state) { section { h2 { "What happened" } (happened(state, facts, links)) } }
+        @if is_told(state) { section { h2 { "What happened" } (happened(state, facts, links)) (journal_head(entry.view.head)) } }
     }
 }
 

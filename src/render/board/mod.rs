@@ -157,6 +157,11 @@ fn bar(done: u64, total: u64) -> Markup {
     html! { progress value=(done.min(total)) max=(total.max(1)) { (done.min(total) * 100 / total.max(1)) " %" } }
 }
 
+/// What an auditor compares; below everything, because nobody else reads it.
+fn journal_head(head: &str) -> Markup {
+    html! { p.hint { "Head of its journal: " code.head-hash { (head) } } }
+}
+
 fn run_path(run: &RunId) -> String {
     format!("/runs/{run}")
 }

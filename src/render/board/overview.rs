@@ -146,7 +146,7 @@ fn card(entry: &Entry<'_>, links: &Links, now: Timestamp) -> Markup {
 }
 
 /// Who must still sign, if a gate is open.
-fn missing(state: &State) -> Option<String> {
+pub(super) fn missing(state: &State) -> Option<String> {
     let (gate, _) = state.open_gate()?;
     let quorum = state.quorum(gate)?;
     let of_role = |(role, count): &(crate::domain::RoleName, usize)| match count {

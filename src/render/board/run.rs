@@ -3,10 +3,10 @@
 use maud::{Markup, PreEscaped, html};
 
 use super::facts::{Fact, fact};
-use super::overview::forecast_lines;
+use super::overview::{forecast_lines, missing};
 use super::{
-    FACTS_MAX, Links, Shape, Tone, bar, beat_lines, gate_words, instant, issue_link, pill, roles, settled, status_words, tone,
-    until,
+    FACTS_MAX, Links, Shape, Tone, bar, beat_lines, gate_words, instant, issue_link, journal_head, pill, roles, settled,
+    status_words, tone, until,
 };
 use crate::domain::run::{Clearance, Event, Gate, GateRef, GateRefusal, Progress, Reading, Standing, State, StepStatus, Verdict};
 use crate::domain::runbook::{Rollback, Step};
@@ -37,9 +37,7 @@ pub fn run(
             @if let Some(pause) = &state.pause { p.banner.wait { "Paused by " (somebody(pause.by.as_ref())) ": " (pause.reason) } }
             (question(state))
             dl.facts {
-                dt { "Run" } dd { code { (state.id()) } " · " (state.started.mode) " · digest " code { (state.started.digest.short()) } }
-                dt { "Asked for" } dd { (state.started.requester.name) ", " (instant(state.started_at, Shape::Date)) }
-                dt { "Cutover" } dd { (instant(state.started.t_zero, Shape::Date)) }
+                @if let Some(missing) = missing(state) { dt { "Missing" } dd.wait { (missing) } }
                 @if let Some((what, at)) = until(state, &status) { dt { (what) } dd { (instant(at, Shape::Clock)) } }
                 (forecast_lines(state, now))
                 @if let Some(ending) = &state.end {
@@ -49,6 +47,9 @@ pub fn run(
                         @if let Some(reason) = &ending.reason { ": " (reason) }
                     }
                 }
+                dt { "Cutover" } dd { (instant(state.started.t_zero, Shape::Date)) }
+                dt { "Asked for" } dd { (state.started.requester.name) ", " (instant(state.started_at, Shape::Date)) }
+                dt { "Run" } dd { code { (state.id()) } " · " (state.started.mode) " · digest " code { (state.started.digest.short()) } }
                 @if let Some(thread) = state.thread {
                     dt { "Thread" } dd { a href=(links.channel(thread)) rel="noreferrer" { "open in chat" } }
                 }
@@ -58,7 +59,6 @@ pub fn run(
                 @for review in &state.reviews {
                     @if let Some(issue) = &review.issue { dt { "Review" } dd { (issue_link(issue)) " of the broken glass at " (gate_words(state, &review.gate)) } }
                 }
-                dt { "Journal head" } dd { code.head-hash { (view.head) } }
             }
         }
         section { h2 { "Time table" } div.scroll { (PreEscaped(timeline_svg(state, now, Palette::Light))) } }
@@ -69,7 +69,7 @@ pub fn run(
             }
             (steps(view))
         }
-        (happened(state, events))
+        (happened(view, events))
     }
 }
 
@@ -274,7 +274,8 @@ fn progress_row(progress: &Progress) -> Markup {
     }
 }
 
-fn happened(state: &State, events: &[(Timestamp, Event)]) -> Markup {
+fn happened(view: View<'_>, events: &[(Timestamp, Event)]) -> Markup {
+    let state = view.state;
     let facts: Vec<(&Timestamp, Fact)> =
         events.iter().rev().filter_map(|(at, event)| Some((at, fact(state, event)?))).take(FACTS_MAX + 1).collect();
     html! {
@@ -287,6 +288,7 @@ fn happened(state: &State, events: &[(Timestamp, Event)]) -> Markup {
                 }
             }
             @if facts.len() > FACTS_MAX { p.hint { "Older facts are in the journal: " code { "pointsman audit export" } } }
+            (journal_head(view.head))
         }
     }
 }
