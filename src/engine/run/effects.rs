@@ -87,7 +87,7 @@ impl Flight<Run> {
         while let Some(run) = self.snapshot() {
             let state = &run.state;
             let (id, runbook) = (state.id().clone(), state.runbook());
-            let title = format!("{} ({id}): {why}", runbook.title);
+            let title = format!("{}: {}", runbook.title, headline(&why));
             let request = OpenRequest {
                 title: title.chars().take(TITLE_CHARS_MAX).collect(),
                 severity,
@@ -230,6 +230,11 @@ fn timed_out(outcome: Outcome) -> Outcome {
         }
         Outcome::Succeeded { .. } | Outcome::Unknown { .. } => outcome,
     }
+}
+
+/// What went wrong, without the details that follow its first colon: those stand on the incident's card.
+fn headline(why: &str) -> String {
+    why.split(": ").next().unwrap_or(why).replace('`', "")
 }
 
 /// How much of a run's trouble goes into its incident's title, in characters: well below what a title may have.
