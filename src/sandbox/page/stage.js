@@ -77,8 +77,8 @@ function draw() {
     const focused = document.activeElement?.dataset?.key;
     const top = box.scrollTop;
     const none = h("p", { class: "hint" }, "There is no stage at present: the models run without a bot of their own, or a scenario is being played.");
-    const above = view ? [botPart(), clockPart()] : [none];
-    const below = view ? [...switchParts(), factsPart(), linksPart(), logPart()] : [];
+    const above = view ? [botPart(), clockPart(), linksPart()] : [none];
+    const below = view ? [...switchParts(), factsPart(), logPart()] : [];
     box.replaceChildren(...[...above, ...discordParts(), ...below].filter(Boolean));
     if (focused) box.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
     box.scrollTop = top;
