@@ -16,7 +16,7 @@ use futures_util::stream::{self, StreamExt as _};
 use pointsman::clock::{self, AdjustableClock, Clock as _, ScaledClock};
 use pointsman::discord::{Access, Api, ChatSettings, DiscordChat, DiscordIncidentChat, IncidentChatSettings, identify};
 use pointsman::domain::incident::IncidentId;
-use pointsman::domain::{ChannelId, GuildId, MessageKey, Timestamp};
+use pointsman::domain::{ChannelId, GuildId, Mask, MessageKey, Timestamp};
 use pointsman::engine::{IncidentChat as _, IncidentSnapshot, Policies};
 use pointsman::sandbox::discord::{self as model, Model, World};
 use pointsman::store;
@@ -137,7 +137,14 @@ impl Stage {
         let api = Api::new(access).unwrap();
         let (guild, bot) = (GuildId::new(self.model.guild_id().get()), identify(&api).await.unwrap().bot);
         let chat = DiscordChat::new(api, ChatSettings { guild, bot, runs_dir: self.path("runs") });
-        let settings = IncidentChatSettings { category: None, archive: None, fallback: None, exports_dir: self.path("exports") };
+        let settings = IncidentChatSettings {
+            category: None,
+            archive: None,
+            fallback: None,
+            exports_dir: self.path("exports"),
+            mask: Mask::none(),
+            post_mortem: Arc::new(|_| String::new()),
+        };
         DiscordIncidentChat::beside(&chat, settings)
     }
 

@@ -87,6 +87,7 @@ impl ChangeKind {
             Event::Ended { end, .. } => Self::Ended(*end),
             Event::Started(_)
             | Event::ThreadOpened { .. }
+            | Event::ThreadLost { .. }
             | Event::MessagePosted { .. }
             | Event::MessageLost { .. }
             | Event::Rebooted

@@ -334,6 +334,7 @@ fn fact(event: &Event) -> Option<Fact> {
         Event::IssuePublished { issue: IssueKind::Action(number), .. } => {
             ("good", format!("Action item {number} stands on GitHub:"))
         }
+        Event::MessageRefused { why, .. } => ("bad", format!("Not to be seen in its channel: {why}")),
         Event::IssueDelayed { why, .. } => ("wait", format!("Not on GitHub yet: {why}")),
         Event::ReviewScheduled { at, .. } => ("work", format!("The review is at {}", at.format("%Y-%m-%d %H:%M UTC"))),
         Event::ReviewNear => ("quiet", "People were reminded of the review".to_owned()),

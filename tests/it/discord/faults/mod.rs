@@ -20,7 +20,7 @@ use pointsman::discord::gateway::{Gateway, GatewaySettings, identify};
 use pointsman::discord::interactions::{self, Interactions};
 use pointsman::discord::{Access, Api, DiscordIncidentChat, IncidentChatSettings};
 use pointsman::domain::incident::{IncidentId, Input, OpenRequest, Opener, Policy, Severity, State};
-use pointsman::domain::{ChannelId, GuildId, ParameterName, Plan, RoleId, RoleName, RunId, RunbookName, Timestamp};
+use pointsman::domain::{ChannelId, GuildId, Mask, ParameterName, Plan, RoleId, RoleName, RunId, RunbookName, Timestamp};
 use pointsman::engine::{
     Engine, Handle, Incidents, Pace, PlanProblem, Planning, Policies, Ports, RunPolicy, Runs, Snapshot, StartOrder,
 };
@@ -129,11 +129,14 @@ impl Rig {
     fn places(&self) -> IncidentChatSettings {
         let channel = |name: &str| Some(ChannelId::new(self.discord.channel(name).get()));
         let exports_dir = self.dir.path().join("exports");
+        let house = self.house();
         IncidentChatSettings {
             category: channel("Incidents"),
             archive: None,
             fallback: channel("incidents-fallback"),
             exports_dir,
+            mask: Mask::none(),
+            post_mortem: Arc::new(move |incident| pointsman::tracking::draft(incident, &house)),
         }
     }
 
@@ -143,13 +146,18 @@ impl Rig {
             token: SecretString::from(issues::TOKEN),
             repository: issues::REPOSITORY.parse().expect("a repository"),
         };
-        let house = House {
+        let github = Some(GitHub::with_patience(settings, PATIENCE).expect("a client"));
+        GitHubTracker { github, house: self.house() }
+    }
+
+    fn house(&self) -> House {
+        House {
             guild: GuildId::new(self.discord.guild_id().get()),
             labels: vec!["post-mortem".to_owned()],
             assignees: vec![],
             template: Template::shipped().clone(),
-        };
-        GitHubTracker { github: Some(GitHub::with_patience(settings, PATIENCE).expect("a client")), house }
+            mask: Mask::none(),
+        }
     }
 
     fn policies(&self) -> Policies {
@@ -210,6 +218,7 @@ impl Life<'_> {
         let guild = GuildId::new(self.rig.discord.guild_id().get());
         let clock = self.rig.clock.clone();
         let settings = interactions::Settings {
+            mask: Mask::none(),
             guild,
             application: identity.application,
             roles: roles(&self.rig.discord),
