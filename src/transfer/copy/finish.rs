@@ -90,6 +90,18 @@ enum Obstacle {
     RowsGone,
 }
 
+/// No row is too large for an index, and yet one that was deleted is: it goes when no transaction can see it any more.
+fn still_seen(doing: String, sqlstate: &str, reason: &str) -> Error {
+    Error::Server {
+        doing,
+        reason: format!(
+            "{reason}; the row was put aside, but a transaction that is older still sees it: go on when that has ended"
+        ),
+        sqlstate: sqlstate.to_owned(),
+        retryable: true,
+    }
+}
+
 /// What all connections share that make indexes and constraints.
 struct Maker<'a> {
     plan: &'a Plan,
@@ -154,9 +166,9 @@ impl Maker<'_> {
                 (LIMIT_EXCEEDED, Some(FaultCode::DuplicateKey)) => {
                     let oversized = sweep::oversized(connection, deferred).await?;
                     if sweep::sweep(connection, copy_id, self.plan, &oversized, reason).await? == 0 {
-                        return Err(error);
+                        return Err(still_seen(doing, sqlstate, reason));
                     }
-                    // An index takes in rows that its own transaction deleted.
+                    // An index takes in rows that its own transaction deleted, and those that an older one still sees.
                     execute(connection, &doing, "COMMIT").await?;
                     return Ok(Some(Obstacle::RowsGone));
                 }
