@@ -212,8 +212,18 @@ fn requested(entry: &Value) -> Option<String> {
     (message["method"] == "Network.requestWillBeSent" && !url.starts_with("data:")).then(|| url.to_owned())
 }
 
-/// Starts chromedriver on a port that the system chooses, and returns the port.
+/// Starts chromedriver on a port that the system chooses, and returns the port. It asks for one with IPv4 and then wants the
+/// same with IPv6: it ends at once if a neighbour was given that one meanwhile, and is started again.
 async fn start_driver(home: &std::path::Path) -> (Child, u16) {
+    for _ in 0..5 {
+        if let Some(started) = try_driver(home).await {
+            return started;
+        }
+    }
+    panic!("chromedriver did not start; `bin/test` installs it");
+}
+
+async fn try_driver(home: &std::path::Path) -> Option<(Child, u16)> {
     let mut driver = Command::new(env!("CARGO_BIN_EXE_pointsman"))
         .args(["supervise", "--grace-ms", "2000", "--", "chromedriver", "--port=0"])
         .env_clear()
@@ -233,8 +243,8 @@ async fn start_driver(home: &std::path::Path) -> (Child, u16) {
         if let Some(port) = told.filter(|port| *port != 0) {
             // It goes on talking and must not be stopped by a full pipe.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return (driver, port);
+            return Some((driver, port));
         }
     }
-    panic!("chromedriver did not start; `bin/test` installs it");
+    None
 }

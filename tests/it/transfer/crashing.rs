@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pointsman::transfer::copy::{self, Options, Progress};
 use pointsman::transfer::{Error, verify};
 use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::{Pair, ignore, options};
@@ -13,21 +14,32 @@ use super::{Pair, ignore, options};
 const TWO_TABLES: &str = "CREATE TABLE a (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO a SELECT value, 'some text ' || value FROM series(60000);
 CREATE TABLE b (k TEXT PRIMARY KEY, a INT REFERENCES a) WITHOUT ROWID; INSERT INTO b SELECT 'k' || value, value FROM series(20000);";
 
-/// Rows that the target's checkpoints cover; `None` when the copy is complete.
-async fn covered(pair: &Pair) -> Option<u64> {
-    if pair.read("SELECT to_regclass('pointsman_transfer.copy')::text").await == "NULL" {
+/// Rows that the target's checkpoints cover; `None` when the copy is complete. Over one connection: the copy does not wait.
+async fn covered(watch: &mut PgConnection) -> Option<u64> {
+    let begun: Option<bool> = sqlx::query_scalar("SELECT to_regclass('pointsman_transfer.part') IS NOT NULL")
+        .fetch_one(&mut *watch)
+        .await
+        .expect("asked");
+    if begun != Some(true) {
         return Some(0);
     }
-    let done = pair.read("SELECT count(*)::text FROM pointsman_transfer.copy WHERE report IS NOT NULL").await;
-    let rows = pair.read("SELECT coalesce(sum(loaded), 0)::text FROM pointsman_transfer.part").await;
-    (done == "0").then(|| rows.parse().expect("a number"))
+    let counts: (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM pointsman_transfer.copy WHERE report IS NOT NULL),
+                (SELECT coalesce(sum(loaded), 0)::bigint FROM pointsman_transfer.part)",
+    )
+    .fetch_one(watch)
+    .await
+    .expect("asked");
+    (counts.0 == 0).then(|| counts.1.try_into().expect("a count"))
 }
 
 #[tokio::test]
 async fn a_process_killed_again_and_again_finishes_with_the_right_rows() {
-    let pair = Pair::new(TWO_TABLES).await;
+    // Enough rows that whoever looks on sees the copy on its way, also on a busy machine.
+    let pair = Pair::new(&TWO_TABLES.replace("60000", "240000").replace("20000", "60000")).await;
     let mut kills = 0;
     let mut before = 0;
+    let mut watch = pair.connect().await;
     loop {
         let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
             .args(["copy", "--id", "test", "--streams", "2", "--no-verify", "--from"])
@@ -42,7 +54,7 @@ async fn a_process_killed_again_and_again_finishes_with_the_right_rows() {
             if let Some(status) = child.try_wait().expect("can be asked") {
                 break Some(status);
             }
-            match covered(&pair).await {
+            match covered(&mut watch).await {
                 Some(rows) if rows > before || (kills % 2 == 1 && rows > 0) => {
                     before = rows;
                     break None;
@@ -65,7 +77,7 @@ async fn a_process_killed_again_and_again_finishes_with_the_right_rows() {
     }
     assert!(kills >= 2, "killed {kills} times");
     let report = pair.expect_verified(&Options::new("test")).await;
-    assert_eq!(report.tables.iter().map(|table| table.target_rows).sum::<u64>(), 80_000);
+    assert_eq!(report.tables.iter().map(|table| table.target_rows).sum::<u64>(), 300_000);
 }
 
 #[tokio::test]
