@@ -116,7 +116,7 @@ pub struct PostMortem {
     pub published: Option<Published>,
     /// Why publishing does not work, as it was told last; `None` since it has worked.
     pub delayed: Option<String>,
-    /// The [gists](crate::domain::gist) of everything that was told about it since it has last worked.
+    /// The [gists](crate::domain::gist()) of everything that was told about it since it has last worked.
     pub delays_told: BTreeSet<String>,
 }
 

@@ -98,7 +98,7 @@ pub struct Review {
     pub issue: Option<IssueRef>,
     /// Why it does not stand yet, as it was told last.
     pub delayed: Option<String>,
-    /// The [gists](crate::domain::gist) of everything that was told about it.
+    /// The [gists](crate::domain::gist()) of everything that was told about it.
     pub delays_told: BTreeSet<String>,
 }
 
